@@ -1,0 +1,1 @@
+//! Words every crate may use: time, numbers, patterns, checksums, seeded randomness.
