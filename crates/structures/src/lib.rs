@@ -3,5 +3,7 @@
 mod size_class;
 
 pub mod buf;
+pub mod listpack;
 
 pub use buf::Buf;
+pub use listpack::{Item, Listpack};
