@@ -1,0 +1,38 @@
+//! Chores around the workspace: `cargo xtask oracle | record | coverage`.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod coverage;
+mod oracle;
+mod record;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+const USAGE: &str = "\
+cargo xtask oracle [--server CMD | --ours CMD] [FILTER...]   play spec/ against a server, print every difference
+cargo xtask record [--server CMD] [--force] FILE...          write the reference server's replies into scenario files
+cargo xtask coverage --ours CMD [--server CMD]               compare COMMAND tables of reference and ours
+
+CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
+FILTER selects files whose path contains it.";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let done = Arguments::parse(words).and_then(|arguments| match command.as_str() {
+        "oracle" => oracle::run(&arguments),
+        "record" => record::run(&arguments),
+        "coverage" => coverage::run(&arguments),
+        _ => Err(USAGE.to_string()),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
