@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crc64;
+pub mod glob;
 pub mod number;
 pub mod rng;
+pub mod slot;
 pub mod time;
 pub mod version;
