@@ -124,6 +124,12 @@ impl<'a> Writer<'a> {
         self.length(self.kind(b'>'), len);
     }
 
+    /// Starts `pairs` pairs of replies that say something about the reply after them; RESP3 only.
+    pub fn attribute(&mut self, pairs: usize) {
+        debug_assert_eq!(self.protocol, Protocol::Resp3, "RESP2 has no attributes");
+        self.length(b'|', pairs);
+    }
+
     /// Writes a floating-point number.
     pub fn double(&mut self, value: f64) {
         let mut text = Vec::with_capacity(32);
@@ -150,14 +156,15 @@ impl<'a> Writer<'a> {
         });
     }
 
-    /// Writes text to be shown as it is; `format` is three bytes such as "txt" or "mkd".
-    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
-        debug_assert_eq!(format.len(), 3, "a verbatim format has three bytes");
+    /// Writes text to be shown as it is; `format` is three bytes, "txt" or "mkd".
+    pub fn verbatim(&mut self, format: impl AsRef<[u8]>, text: &[u8]) {
+        let format = format.as_ref();
+        debug_assert_eq!(format.len(), 3, "the format of verbatim text has three bytes");
         if self.protocol == Protocol::Resp2 {
             return self.bulk(text);
         }
         self.length(b'=', text.len() + 4);
-        self.out.extend_from_slice(format.as_bytes());
+        self.out.extend_from_slice(format);
         self.out.push(b':');
         self.out.extend_from_slice(text);
         self.out.extend_from_slice(b"\r\n");

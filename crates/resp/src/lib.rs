@@ -8,6 +8,8 @@
 pub mod decode;
 pub mod encode;
 pub mod inline;
+pub mod value;
 
 pub use decode::{Decoder, Limits, ProtocolError, Request};
 pub use encode::{Mark, Protocol, Writer};
+pub use value::{Value, ValueError};
