@@ -1,9 +1,10 @@
-//! Words every crate may use: time, numbers, patterns, checksums, seeded randomness.
+//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness.
 
 #![forbid(unsafe_code)]
 
 pub mod crc64;
 pub mod glob;
+pub mod hash;
 pub mod number;
 pub mod rng;
 pub mod slot;
