@@ -99,6 +99,90 @@ mod tests {
 
     use super::*;
 
+    /// Every row was answered so by Redis's KEYS.
+    #[test]
+    fn patterns_match_what_keys_finds() {
+        let table = [
+            ("", "abc", false),
+            ("*", "abc", true),
+            ("a?c", "abc", true),
+            ("[abc]bc", "abc", true),
+            ("[^a]bc", "abc", false),
+            ("h*llo", "heeeello", true),
+            ("h*llo", "hell", false),
+            ("h[^e]llo", "hallo", true),
+            ("h[a-b]llo", "hbllo", true),
+            ("h[a-b]llo", "hcllo", false),
+            ("*a*b*", "xaxbx", true),
+            ("**a**", "bab", true),
+            ("*?", "a", true),
+            ("?*", "a", true),
+            ("??*", "a", false),
+            ("a**", "a", true),
+            ("*a", "ab", false),
+            ("[", "[", false),
+            ("[", "a", false),
+            ("[^", "a", true),
+            ("[a", "a", true),
+            ("[a-", "a", true),
+            ("[a-", "-", true),
+            ("[a-]", "b", false),
+            ("[a-]", "^", true),
+            ("[a-]x", "ax", false),
+            ("[z-a]", "m", true),
+            ("[]", "a", false),
+            ("[]a]", "a", false),
+            ("[^]", "a", true),
+            ("[^]a]", "ba]", true),
+            ("[*]", "*", true),
+            ("[*]", "a", false),
+            ("[?]", "a", false),
+            ("[a-c-e]", "-", true),
+            ("[a-c-e]", "d", false),
+            (r"[\]]", "]", true),
+            (r"[\a-c]", "b", false),
+            (r"[\a-c]", "-", true),
+            (r"\*", "*", true),
+            (r"\*", "a", false),
+            (r"\", r"\", true),
+            (r"a\", r"a\", true),
+            (r"\a", "a", true),
+            (r"a\*b", "a*b", true),
+            (r"a*\", r"abc\", true),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(glob_match(pattern.as_bytes(), text.as_bytes(), false), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_empty_text_matches_the_empty_pattern_only() {
+        assert!(glob_match(b"", b"", false));
+        for pattern in ["*", "**", "?", "[^a]", "a"] {
+            assert!(!glob_match(pattern.as_bytes(), b"", false), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn case_is_ignored_on_request_except_when_escaped_in_a_class() {
+        let table =
+            [("aBc", "AbC"), (r"\aB", "Ab"), ("[a-c]", "B"), ("[A-C]", "b"), ("[^x]", "a"), ("[xyz]", "Y")];
+        for (pattern, text) in table {
+            assert!(glob_match(pattern.as_bytes(), text.as_bytes(), true), "{pattern} {text}");
+        }
+        assert!(!glob_match(br"[\a]", b"A", true));
+        assert!(!glob_match(b"[^x]", b"X", true));
+        assert!(!glob_match(b"abc", b"ABC", false));
+    }
+
+    #[test]
+    fn bytes_above_ascii_are_negative_in_ranges() {
+        assert!(glob_match(b"[\xff-a]", b"\x10", false));
+        assert!(glob_match(b"[a-\xff]", b"\x10", false));
+        assert!(!glob_match(b"[a-\xff]", b"\x80", false));
+        assert!(glob_match(b"[\x80-\x90]", b"\x85", false));
+    }
+
     #[test]
     fn patterns_with_many_stars_take_no_time() {
         let pattern = [b"a*".repeat(5000), b"b".to_vec()].concat();

@@ -139,6 +139,8 @@ fn shortest_digits(value: f64) -> (IntText, i32) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(value: f64) -> String {
@@ -185,6 +187,106 @@ mod tests {
         ];
         for (value, expected) in table {
             assert_eq!(text(value), expected);
+        }
+    }
+
+    /// Every row was taken so for a score by Redis's ZADD; the value is given by its bits.
+    #[test]
+    fn scores_are_those_of_zadd() {
+        let table: [(&str, u64); 30] = [
+            ("0", 0x0000_0000_0000_0000),
+            ("-1", 0xbff0_0000_0000_0000),
+            ("+1", 0x3ff0_0000_0000_0000),
+            ("007", 0x401c_0000_0000_0000),
+            ("1.5", 0x3ff8_0000_0000_0000),
+            (".5", 0x3fe0_0000_0000_0000),
+            ("5.", 0x4014_0000_0000_0000),
+            ("1e3", 0x408f_4000_0000_0000),
+            ("1E+3", 0x408f_4000_0000_0000),
+            ("1e-3", 0x3f50_624d_d2f1_a9fc),
+            ("3.0e3", 0x40a7_7000_0000_0000),
+            ("inf", 0x7ff0_0000_0000_0000),
+            ("-INF", 0xfff0_0000_0000_0000),
+            ("+Infinity", 0x7ff0_0000_0000_0000),
+            ("0x1p3", 0x4020_0000_0000_0000),
+            ("0X.8", 0x3fe0_0000_0000_0000),
+            ("0x10", 0x4030_0000_0000_0000),
+            ("0x1.fffffffffffff7p1023", 0x7fef_ffff_ffff_ffff),
+            ("1e308", 0x7fe1_ccf3_85eb_c8a0),
+            ("1e-323", 0x0000_0000_0000_0002),
+            ("2.4703282292062328e-324", 0x0000_0000_0000_0001),
+            ("0x1p-1074", 0x0000_0000_0000_0001),
+            ("9007199254740993", 0x4340_0000_0000_0000),
+            ("4503599627370496.5", 0x4330_0000_0000_0000),
+            ("12345678901234567890", 0x43e5_6a95_319d_63e1),
+            ("0.12345678901234567890123456789", 0x3fbf_9add_3746_f65f),
+            ("1.7976931348623157e308", 0x7fef_ffff_ffff_ffff),
+            ("1.7976931348623158e308", 0x7fef_ffff_ffff_ffff),
+            ("0e99999999999999999999", 0x0000_0000_0000_0000),
+            ("0x0p99999999999999999999", 0x0000_0000_0000_0000),
+        ];
+        for (text, bits) in table {
+            assert_eq!(parse_f64(text.as_bytes()), Some(f64::from_bits(bits)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_zadd_refuses_is_no_double() {
+        let table = [
+            "",
+            "-",
+            ".",
+            "-.",
+            "e5",
+            "1e",
+            "1e+",
+            "1e5.5",
+            " 1",
+            "1 ",
+            "1,5",
+            "1_000",
+            "--1",
+            "+-1",
+            "nan",
+            "-nan",
+            "nan(1)",
+            "infinit",
+            "infinityx",
+            "0x",
+            "0x.",
+            "0x1p",
+            "0x1p+",
+            "1f",
+            "0b1",
+            "1.2.3",
+            "1e99999999999999999999",
+            "0x1p99999999999999999999",
+            "1e309",
+            "-1e309",
+            "1e-324",
+            "2.4703282292062327e-324",
+            "0x1p1024",
+            "0x1p-1075",
+            "0x1.fffffffffffff8p1023",
+            "1.7976931348623159e308",
+            "1e400",
+            "1e-400",
+            "1\0",
+        ];
+        for text in table {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse_f64(&b"1".repeat(400)), None);
+        assert_eq!(parse_f64(b"\xff"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(bits: u64, thousandths: i32, exponent in -330i32..310) {
+            let values = [f64::from_bits(bits), f64::from(thousandths) / 1000.0, 10f64.powi(exponent), bits as f64];
+            for value in values.into_iter().filter(|value| !value.is_nan()) {
+                prop_assert_eq!(parse_f64(text(value).as_bytes()).map(f64::to_bits), Some(value.to_bits()));
+            }
         }
     }
 }

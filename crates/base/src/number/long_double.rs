@@ -227,13 +227,112 @@ mod tests {
         Some(String::from_utf8(out).unwrap())
     }
 
+    /// Every row was answered so by Redis's INCRBYFLOAT, but for infinities, which it refuses as results.
     #[test]
-    fn sums_print_as_people_expect() {
-        assert_eq!(sum("10.5", "0.1").as_deref(), Some("10.6"));
-        assert_eq!(sum("0.1", "0.2").as_deref(), Some("0.3"));
-        assert_eq!(sum("3.0e3", "200").as_deref(), Some("3200"));
-        assert_eq!(sum("1", "-1").as_deref(), Some("0"));
-        assert_eq!(sum("-0", "-0").as_deref(), Some("0"));
-        assert_eq!(sum("1e30", "0").as_deref(), Some("1000000000000000000024696061952"));
+    fn sums_are_those_of_incrbyfloat() {
+        let table = [
+            ("10.5", "0.1", "10.6"),
+            ("0.1", "0.2", "0.3"),
+            ("3.0e3", "200", "3200"),
+            ("5.0e3", "2.0e2", "5200"),
+            ("1", "-1", "0"),
+            ("-0", "-0", "0"),
+            ("-0.0", "0", "0"),
+            ("-1e-18", "0", "0"),
+            ("1.5", "-1.5e0", "0"),
+            ("0", "12345678901234567890", "12345678901234567890"),
+            ("0", "123456789012345678901234567890", "123456789012345678899921813504"),
+            ("12345678901234567", "0.1", "12345678901234567.099609375"),
+            ("1234567890123456789", "0.123456789", "1234567890123456789.125"),
+            ("0.12345678901234567", "0.00000000000000001", "0.12345678901234568"),
+            ("0", "17.00000000000000000001", "17"),
+            ("0", "3.14159265358979323846264338327950288", "3.14159265358979324"),
+            ("0", "0.99999999999999999", "0.99999999999999999"),
+            ("0", "0.999999999999999999", "1"),
+            ("9.9999999999999999", "0.00000000000000001", "9.99999999999999991"),
+            ("1e-17", "0", "0.00000000000000001"),
+            ("5e-18", "0", "0"),
+            ("15e-18", "0", "0.00000000000000002"),
+            ("25e-18", "0", "0.00000000000000002"),
+            ("4.9e-17", "0", "0.00000000000000005"),
+            ("1e-300", "0", "0"),
+            ("1e30", "0", "1000000000000000000024696061952"),
+            ("0", "18446744073709551615", "18446744073709551615"),
+            ("18446744073709551615", "1", "18446744073709551616"),
+            ("9223372036854775807", "9223372036854775807", "18446744073709551614"),
+            ("0", "0x1p3", "8"),
+            ("0", "0x1.8p-1", "0.75"),
+            ("0", "+5", "5"),
+            ("0", ".5", "0.5"),
+            ("0", "5.", "5"),
+            ("0", "3.6e-4951", "0"),
+            ("1e4932", "1e4932", "inf"),
+            ("inf", "0", "inf"),
+            ("0", "-Infinity", "-inf"),
+        ];
+        for (a, b, expected) in table {
+            assert_eq!(sum(a, b).as_deref(), Some(expected), "{a} + {b}");
+        }
+    }
+
+    #[test]
+    fn the_largest_and_the_longest_numbers_are_numbers() {
+        let largest = sum("1.18973149535723176502e4932", "0").unwrap();
+        assert_eq!((largest.len(), &largest[..20]), (4933, "11897314953572317650"));
+        assert!(LongDouble::parse(&b"1".repeat(4932)).is_some_and(LongDouble::is_finite));
+        assert!(LongDouble::parse(&b"0".repeat(5119)).is_some());
+        assert!(LongDouble::parse(&b"0".repeat(5120)).is_none());
+        assert!(LongDouble::parse(b"inf").is_some_and(|infinity| !infinity.is_finite()));
+        assert_eq!(sum("inf", "-inf").as_deref(), Some("nan"));
+    }
+
+    #[test]
+    fn what_incrbyfloat_refuses_is_no_number() {
+        let table = [
+            "",
+            "-",
+            ".",
+            "-.",
+            "e5",
+            "1e",
+            "1e+",
+            "1e5.5",
+            " 1",
+            "1 ",
+            "1,5",
+            "1_000",
+            "--1",
+            "+-1",
+            "nan",
+            "-nan",
+            "nan(1)",
+            "infinit",
+            "infinityx",
+            "0x",
+            "0x.",
+            "0x1p",
+            "0x1p+",
+            "1f",
+            "0b1",
+            "1.2.3",
+            "1e99999999999999999999",
+            "0x1p99999999999999999999",
+            "1e5000",
+            "1e-5000",
+            "1.2e4932",
+            "１",
+        ];
+        for text in table {
+            assert!(LongDouble::parse(text.as_bytes()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn integers_are_exact() {
+        for value in [0, 1, -1, i64::MAX, i64::MIN, 1 << 53, (1 << 62) + 1] {
+            let mut out = Vec::new();
+            LongDouble::from(value).push_text(&mut out);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
     }
 }
