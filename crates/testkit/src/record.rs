@@ -121,6 +121,9 @@ impl Recorder<'_, '_> {
         };
         match (same, &next, &held_to.wanted) {
             (true, ..) => {}
+            (false, Next::Reply(_) | Next::Nothing, Wanted::Unwritten(_)) => {
+                self.edits.add(held_to.lines.clone(), next.lines());
+            }
             (false, Next::Reply(_) | Next::Nothing, Wanted::Reply(_) | Wanted::Nothing) if self.force => {
                 let mut lines = annotations(&self.file.lines[held_to.lines.clone()], &next);
                 lines.extend(next.lines());

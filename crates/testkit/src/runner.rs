@@ -40,6 +40,8 @@ pub fn run_file(file: &ScenarioFile, target: &mut dyn Target, options: Options) 
     report
 }
 
+const UNWRITTEN: &str = "no reply is written; `xtask record` writes it";
+
 struct Run<'a, 't> {
     file: &'a ScenarioFile,
     scenario: &'a Scenario,
@@ -100,11 +102,7 @@ impl<'a> Run<'a, '_> {
             return Ok(Flow::Continue);
         };
         if step.expected.is_empty() && !matches!(step.action, Action::Raw { .. }) {
-            self.difference(
-                step.line,
-                vec!["no reply is written; `xtask record` writes it".into()],
-                Vec::new(),
-            );
+            self.difference(step.line, vec![UNWRITTEN.into()], Vec::new());
             return Ok(Flow::Abandon);
         }
         let dialect = self.player.target().dialect();
@@ -133,6 +131,7 @@ impl<'a> Run<'a, '_> {
             (Wanted::Reply(written), _) => (false, written.lines()),
             (Wanted::Nothing, _) => (next == Next::Nothing, vec!["...".into()]),
             (Wanted::Closed, _) => (next == Next::Closed, vec!["closed".into()]),
+            (Wanted::Unwritten(_), _) => (false, vec![UNWRITTEN.into()]),
         };
         if same {
             return Ok(Flow::Continue);

@@ -134,6 +134,8 @@ pub enum Wanted {
     Nothing,
     /// The end of the connection.
     Closed,
+    /// Something that is still to be recorded; only how to compare it is written.
+    Unwritten(Rule),
 }
 
 impl ScenarioFile {
@@ -228,6 +230,13 @@ impl<'a> Parser<'a> {
         let wanted = if self.line() == Some("...") {
             self.at += 1;
             Wanted::Nothing
+        } else if self.at > start && !self.line().is_some_and(is_reply) {
+            return Ok(Expectation {
+                lines: self.at..self.at,
+                wanted: Wanted::Unwritten(rule),
+                keep,
+                older: None,
+            });
         } else {
             Wanted::Reply(self.written(0, rule)?)
         };
@@ -266,6 +275,10 @@ impl<'a> Parser<'a> {
         }
         Ok(written)
     }
+}
+
+fn is_reply(line: &str) -> bool {
+    Written::parse_head(line, Rule::Exact).is_ok()
 }
 
 fn is_comment(line: &str) -> bool {
