@@ -4,12 +4,14 @@ mod size_class;
 
 pub mod buf;
 pub mod dict;
+pub mod intset;
 pub mod listpack;
 pub mod record;
 pub mod thin;
 
 pub use buf::Buf;
 pub use dict::{Dict, Entry};
+pub use intset::Intset;
 pub use listpack::{Item, Listpack};
 pub use record::{INLINE_MAX, Payload, Record, Word, WordMut, WordRef};
 pub use thin::{Blob, Pair};
