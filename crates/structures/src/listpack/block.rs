@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Block::splice`] is the only way content changes size. It moves whichever side of the edit is shorter, so
-//! edits at either end cost no more than the bytes they write. What the content means is left to the listpack.
+//! edits at either end cost hardly more than the bytes they write. What the content means is left to the listpack.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
@@ -19,6 +19,9 @@ const PREFIX: usize = 4;
 
 /// The longest gap that its three bytes can tell.
 const GAP_MAX: usize = (1 << 24) - 1;
+
+/// So many bytes are moved out of the way at each edit, rather than all the others once for many.
+const MOVED_GLADLY: usize = 128;
 
 /// Content that begins with its own length, in memory it owns.
 pub(super) struct Block {
@@ -152,23 +155,25 @@ impl Block {
         let gap = self.gap();
         let room = self.heap_size() - PREFIX;
         let content = self.content();
+        let spare = room - gap - len;
+        let (to_front, to_back) = match at < tail {
+            true => (gap >= grow, spare >= grow && tail <= MOVED_GLADLY),
+            false => (gap >= grow && at <= MOVED_GLADLY && spare < grow, spare >= grow),
+        };
         // SAFETY: each move stays within the allocation: the gap or the spare room was checked to hold `grow`.
         unsafe {
-            if at < tail && gap >= grow {
+            if to_front {
                 ptr::copy(content, content.sub(grow), at);
                 self.set_gap(gap - grow);
-            } else if room - gap - len >= grow {
+            } else if to_back {
                 ptr::copy(content.add(at + old), content.add(at + new), tail);
-            } else if gap >= grow {
-                ptr::copy(content, content.sub(grow), at);
-                self.set_gap(gap - grow);
             } else {
                 self.make_room(at, old, new, new_len);
             }
         }
     }
 
-    /// Does what [`Block::open`] does where neither end has the room alone.
+    /// Does what [`Block::open`] does by moving everything, so that the edits to follow need not.
     #[cold]
     fn make_room(&mut self, at: usize, old: usize, new: usize, new_len: usize) {
         let tail = new_len - at - new;
@@ -181,7 +186,9 @@ impl Block {
             self.relocate(class, gap, at, old, new, tail);
             return;
         }
-        let gap = ((room - new_len) / 2).min(GAP_MAX);
+        // Most of the slack goes to the end near the edit, some to the other one.
+        let (slack, some) = (room - new_len, (room - new_len) / 8);
+        let gap = if at < tail { (slack - some).min(GAP_MAX) } else { some.min(GAP_MAX) };
         let old_gap = self.gap();
         let content = self.content();
         // SAFETY: the new arrangement fits the room. The side that moves first moves away from the other one.
