@@ -6,6 +6,7 @@ pub mod buf;
 pub mod dict;
 pub mod intset;
 pub mod listpack;
+pub mod quicklist;
 pub mod record;
 pub mod thin;
 
@@ -13,5 +14,6 @@ pub use buf::Buf;
 pub use dict::{Dict, Entry};
 pub use intset::Intset;
 pub use listpack::{Item, Listpack};
+pub use quicklist::{Fill, Quicklist};
 pub use record::{INLINE_MAX, Payload, Record, Word, WordMut, WordRef};
 pub use thin::{Blob, Pair};
