@@ -1,0 +1,113 @@
+//! The values that hot code reads: one typed field for each parameter that works.
+
+use crate::choice::{
+    EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, ShutdownFlags, Supervised, SyslogFacility,
+};
+use crate::limits::{ClientMemory, OutputLimits};
+use crate::notify::NotifyFlags;
+
+/// The parameters that work, by the names of redis.conf; what they mean is said there, bounds and defaults in `PARAMS`.
+///
+/// Texts are bytes because paths and passwords are. Only a row's own setter writes here, so a field always lies within
+/// the bounds of its row.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "the documentation of a parameter is redis.conf")]
+pub struct Values {
+    // Network
+    /// Addresses to listen on; a leading `-` allows one to be unavailable, `*` and `::*` mean all.
+    pub bind: Vec<String>,
+    pub port: u16,
+    pub unixsocket: Vec<u8>,
+    /// Permission bits; 0 leaves the socket as the system made it.
+    pub unixsocketperm: u32,
+    pub tcp_backlog: u32,
+    /// Seconds; 0 switches it off.
+    pub tcp_keepalive: u32,
+    /// Seconds; 0 means clients may idle for ever.
+    pub timeout: u32,
+    pub maxclients: u32,
+    pub protected_mode: bool,
+    pub socket_mark_id: u32,
+
+    // Security
+    pub requirepass: Vec<u8>,
+    pub enable_protected_configs: ProtectedAction,
+    pub enable_debug_command: ProtectedAction,
+
+    // Clients
+    pub client_query_buffer_limit: u64,
+    pub client_output_buffer_limit: OutputLimits,
+    pub proto_max_bulk_len: u64,
+    pub maxmemory_clients: ClientMemory,
+    pub tracking_table_max_keys: u64,
+
+    // The process
+    /// The working directory, absolute once the server has looked.
+    pub dir: Vec<u8>,
+    pub daemonize: bool,
+    pub supervised: Supervised,
+    pub pidfile: Vec<u8>,
+    pub loglevel: LogLevel,
+    pub logfile: Vec<u8>,
+    pub syslog_enabled: bool,
+    pub syslog_ident: Vec<u8>,
+    pub syslog_facility: SyslogFacility,
+    pub crash_log_enabled: bool,
+    pub crash_memcheck_enabled: bool,
+    pub always_show_logo: bool,
+    pub set_proc_title: bool,
+    pub proc_title_template: Vec<u8>,
+    pub ignore_warnings: Vec<u8>,
+    pub disable_thp: bool,
+    pub jemalloc_bg_thread: bool,
+    pub oom_score_adj: OomScoreAdj,
+    /// Scores as master, as replica, and of child processes.
+    pub oom_score_adj_values: [i32; 3],
+    pub io_threads_do_reads: bool,
+    pub shutdown_on_sigint: ShutdownFlags,
+    pub shutdown_on_sigterm: ShutdownFlags,
+
+    // The keyspace
+    pub databases: usize,
+    /// Periodic work a second, 1 to 500.
+    pub hz: u32,
+    pub dynamic_hz: bool,
+    pub activerehashing: bool,
+    pub active_expire_effort: u32,
+    /// Bytes; 0 means no limit.
+    pub maxmemory: u64,
+    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_samples: u32,
+    pub maxmemory_eviction_tenacity: u32,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_time: u32,
+    pub lazyfree_lazy_eviction: bool,
+    pub lazyfree_lazy_expire: bool,
+    pub lazyfree_lazy_server_del: bool,
+    pub lazyfree_lazy_user_del: bool,
+    pub lazyfree_lazy_user_flush: bool,
+    pub notify_keyspace_events: NotifyFlags,
+
+    // Encodings
+    pub hash_max_listpack_entries: usize,
+    pub hash_max_listpack_value: usize,
+    pub list_max_listpack_size: i32,
+    pub list_compress_depth: u32,
+    pub set_max_intset_entries: usize,
+    pub set_max_listpack_entries: usize,
+    pub set_max_listpack_value: usize,
+    pub zset_max_listpack_entries: usize,
+    pub zset_max_listpack_value: usize,
+    pub hll_sparse_max_bytes: usize,
+    pub stream_node_max_bytes: usize,
+    pub stream_node_max_entries: u64,
+
+    // Observation
+    /// Microseconds; 0 logs every command, a negative number none.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
+    /// Milliseconds; 0 switches it off.
+    pub latency_monitor_threshold: u64,
+    pub latency_tracking: bool,
+    pub latency_tracking_info_percentiles: Vec<f64>,
+}
