@@ -1,5 +1,7 @@
 //! Data structures that know nothing of Redis; the home of `unsafe`.
 
+mod member;
+mod ordered;
 mod size_class;
 
 pub mod buf;
@@ -14,6 +16,7 @@ pub use buf::Buf;
 pub use dict::{Dict, Entry};
 pub use intset::Intset;
 pub use listpack::{Item, Listpack};
+pub use member::Member;
 pub use quicklist::{Fill, Quicklist};
 pub use record::{INLINE_MAX, Payload, Record, Word, WordMut, WordRef};
 pub use thin::{Blob, Pair};

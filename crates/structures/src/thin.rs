@@ -225,7 +225,7 @@ fn layout(size: usize) -> Layout {
 
 /// Returns how many bytes a length takes.
 #[inline]
-fn length_size(len: usize) -> usize {
+pub(crate) fn length_size(len: usize) -> usize {
     if len < 0x80 { 1 } else { (len.ilog2() / 7 + 1) as usize }
 }
 
@@ -234,7 +234,7 @@ fn length_size(len: usize) -> usize {
 /// # Safety
 /// `at` may be written for [`length_size`] bytes.
 #[inline]
-unsafe fn write_length(at: *mut u8, len: usize) -> usize {
+pub(crate) unsafe fn write_length(at: *mut u8, len: usize) -> usize {
     let (mut rest, mut size) = (len, 0);
     while rest >= 0x80 {
         // SAFETY: as promised by the caller.
@@ -252,7 +252,7 @@ unsafe fn write_length(at: *mut u8, len: usize) -> usize {
 /// # Safety
 /// `write_length` wrote it there.
 #[inline]
-unsafe fn read_length(at: *const u8) -> (usize, usize) {
+pub(crate) unsafe fn read_length(at: *const u8) -> (usize, usize) {
     let (mut len, mut size) = (0, 0);
     loop {
         // SAFETY: no byte before this one was the last.
