@@ -9,6 +9,7 @@ pub mod dict;
 pub mod intset;
 pub mod listpack;
 pub mod quicklist;
+pub mod ranked;
 pub mod record;
 pub mod thin;
 
@@ -18,5 +19,6 @@ pub use intset::Intset;
 pub use listpack::{Item, Listpack};
 pub use member::Member;
 pub use quicklist::{Fill, Quicklist};
+pub use ranked::{LexBound, RankedSet, ScoreBound};
 pub use record::{INLINE_MAX, Payload, Record, Word, WordMut, WordRef};
 pub use thin::{Blob, Pair};
