@@ -6,6 +6,7 @@ mod size_class;
 
 pub mod buf;
 pub mod dict;
+pub mod geohash;
 pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
