@@ -57,19 +57,19 @@ struct Recorder<'a, 't> {
 impl Recorder<'_, '_> {
     fn steps(&mut self, steps: &[Step]) -> io::Result<()> {
         let mut end = 0;
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
             if matches!(step.action, Action::Request { .. } | Action::Raw { .. } | Action::Pass(_)) && end > 0
             {
                 self.leftovers(end)?;
             }
             self.player.act(&step.action)?;
-            self.expected(step)?;
+            self.expected(step, steps.get(index + 1))?;
             end = step.end;
         }
         if end > 0 { self.leftovers(end) } else { Ok(()) }
     }
 
-    fn expected(&mut self, step: &Step) -> io::Result<()> {
+    fn expected(&mut self, step: &Step, following: Option<&Step>) -> io::Result<()> {
         let (client, wait) = match &step.action {
             Action::Request { client, .. } | Action::Raw { client, .. } => (client, Duration::ZERO),
             Action::Receive { client } => (client, RECEIVE_WAIT),
@@ -90,7 +90,8 @@ impl Recorder<'_, '_> {
                 }
                 Next::Nothing => break,
                 Next::Closed => {
-                    lines.push(format!("{client}< closed"));
+                    let written = following.is_some_and(|step| step.says_closed());
+                    lines.extend((!written).then(|| format!("{client}< closed")));
                     break;
                 }
                 Next::Garbage(text) => return Err(io::Error::other(text)),

@@ -87,6 +87,13 @@ pub struct Step {
     pub expected: Vec<Expectation>,
 }
 
+impl Step {
+    /// Returns whether the step is that a client finds its connection closed.
+    pub fn says_closed(&self) -> bool {
+        self.expected.first().is_some_and(|expectation| matches!(expectation.wanted, Wanted::Closed))
+    }
+}
+
 /// What a step does.
 #[derive(Clone, Debug)]
 pub enum Action {
