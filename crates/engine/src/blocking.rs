@@ -1,0 +1,121 @@
+//! Clients that wait for a key: who waits for what, in which order, until when.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use base::time::Instant;
+
+use crate::session::{OwnedRequest, SessionId};
+
+/// What a blocked client is told when its time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    NullArray,
+    Null,
+    Int(i64),
+    /// An empty answer is not possible: nothing is sent.
+    Silent,
+}
+
+/// A command that waits, with what it takes to try it again.
+#[derive(Debug)]
+pub struct Blocked {
+    pub db: usize,
+    pub keys: Vec<Box<[u8]>>,
+    pub request: OwnedRequest,
+    pub row: usize,
+    pub deadline: Option<Instant>,
+    pub on_timeout: OnTimeout,
+}
+
+/// All waiting clients, by key in order of arrival, and by deadline.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    queues: BTreeMap<(usize, Box<[u8]>), VecDeque<SessionId>>,
+    deadlines: BTreeSet<(Instant, SessionId)>,
+    /// Keys that changed while somebody waits for them, in order.
+    ready: VecDeque<(usize, Box<[u8]>)>,
+    count: usize,
+}
+
+impl Waiting {
+    /// Returns how many clients wait.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Returns whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns how many keys are waited for.
+    pub fn keys(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Queues a client at the end of each of its keys' queues.
+    pub fn add(&mut self, id: SessionId, blocked: &Blocked) {
+        self.count += 1;
+        for key in &blocked.keys {
+            let queue = self.queues.entry((blocked.db, key.clone())).or_default();
+            if !queue.contains(&id) {
+                queue.push_back(id);
+            }
+        }
+        if let Some(at) = blocked.deadline {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    /// Takes a client out of all queues.
+    pub fn remove(&mut self, id: SessionId, blocked: &Blocked) {
+        self.count -= 1;
+        for key in &blocked.keys {
+            let place = (blocked.db, key.clone());
+            if let Some(queue) = self.queues.get_mut(&place) {
+                queue.retain(|other| *other != id);
+                if queue.is_empty() {
+                    self.queues.remove(&place);
+                }
+            }
+        }
+        if let Some(at) = blocked.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+    }
+
+    /// Notes that a key changed; does nothing when nobody waits for it.
+    pub fn signal(&mut self, db: usize, key: &[u8]) {
+        if self.queues.is_empty() || self.ready.iter().any(|(d, k)| *d == db && **k == *key) {
+            return;
+        }
+        let place = (db, Box::from(key));
+        if self.queues.contains_key(&place) {
+            self.ready.push_back(place);
+        }
+    }
+
+    /// Notes that any key of a database may have changed (SWAPDB).
+    pub fn signal_db(&mut self, db: usize) {
+        let keys: Vec<_> = self.queues.keys().filter(|(d, _)| *d == db).map(|(_, k)| k.clone()).collect();
+        for key in keys {
+            self.signal(db, &key);
+        }
+    }
+
+    /// Returns the next changed key with those who wait for it, first come first.
+    pub fn next_ready(&mut self) -> Option<Vec<SessionId>> {
+        let place = self.ready.pop_front()?;
+        Some(self.queues.get(&place).map(|queue| queue.iter().copied().collect()).unwrap_or_default())
+    }
+
+    /// Returns the earliest deadline.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Returns a client whose deadline has passed.
+    pub fn overdue(&self, now: Instant) -> Option<SessionId> {
+        self.deadlines.first().filter(|(at, _)| *at <= now).map(|(_, id)| *id)
+    }
+}

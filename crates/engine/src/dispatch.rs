@@ -1,0 +1,592 @@
+//! From a request to its handler and out again.
+
+use base::rng::Rng;
+use base::time::{Instant, Now};
+use config::Config;
+use keyspace::{Keys, Keyspace};
+use resp::decode::Request;
+
+use crate::blocking::{Blocked, OnTimeout};
+use crate::effect::Effect;
+use crate::gate::{self, Verdict};
+use crate::session::{Closing, OwnedRequest, ReplyMode, Session, SessionId};
+use crate::stats::CommandStats;
+use crate::table::{self, Row, Table};
+use crate::{Args, Error, Host, Reply, Result, Server, commands, monitor};
+
+/// Executes commands: one keyspace, its sessions, and what they share.
+pub struct Engine {
+    pub keyspace: Keyspace,
+    pub server: Server,
+    pub(crate) schedule: crate::periodic::Schedule,
+    /// The database with which the next expiry cycle begins.
+    pub(crate) expire_db: usize,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered (or refused, or queued).
+    Done,
+    /// The session waits for a key; its next requests wait too.
+    Blocked,
+    /// Not executed: the server is paused. Give the same request again after [`Effect::Resume`].
+    Postponed,
+}
+
+/// Under which circumstances a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Direct,
+    /// Inside EXEC: blocking commands do not block.
+    Transaction,
+    /// A blocked command tries again, as one of its keys changed.
+    Retry,
+}
+
+/// What a handler works with.
+pub struct Cx<'a> {
+    pub keys: Keys<'a>,
+    pub server: &'a mut Server,
+    pub session: &'a mut Session,
+    pub host: &'a dyn Host,
+    pub now: Now,
+    pub row: &'static Row,
+    pub mode: Mode,
+    pub(crate) request: Request<'a>,
+}
+
+impl Engine {
+    /// Returns an empty server; `seed` is the source of all its randomness, `table` its commands (see [`Table::standard`]).
+    pub fn new(config: Config, table: &'static Table, seed: u64, now: Now) -> Engine {
+        let mut rng = Rng::seeded(seed);
+        let mut keyspace = Keyspace::new(config.databases, rng.next_u64());
+        let run_id = (0..40).map(|_| char::from(b"0123456789abcdef"[rng.below(16) as usize])).collect();
+        let mut stats = crate::stats::Stats::default();
+        stats.per_command = vec![CommandStats::default(); table.rows.len()];
+        commands::config::apply(&config, &mut keyspace);
+        let server = Server {
+            config,
+            table,
+            stats,
+            sessions: Default::default(),
+            pubsub: Default::default(),
+            waiting: Default::default(),
+            watched: Default::default(),
+            monitors: Vec::new(),
+            effects: Vec::new(),
+            pause: Default::default(),
+            slowlog: Default::default(),
+            latency: Default::default(),
+            rng,
+            started: now,
+            run_id,
+            active_expiry: true,
+            propagation: None,
+        };
+        let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
+        engine.listen();
+        engine
+    }
+
+    /// Opens a session.
+    pub fn open(&mut self, now: Instant) -> SessionId {
+        self.server.stats.connections += 1;
+        let id = self.server.sessions.open(now);
+        if !self.server.requires_password()
+            && let Some(session) = self.server.sessions.get_mut(id)
+        {
+            session.authenticated = true;
+        }
+        id
+    }
+
+    /// Ends a session: its subscriptions, watches and waits go with it.
+    pub fn close(&mut self, id: SessionId) {
+        let Some(mut session) = self.server.sessions.remove(id) else { return };
+        self.server.leave(&mut session);
+        self.listen();
+    }
+
+    /// Tells the keyspace who listens to its changes.
+    fn listen(&mut self) {
+        self.keyspace.recorder.listening = self.server.listening();
+    }
+
+    /// Executes one request of a session that was taken out of the table of sessions.
+    pub fn execute(&mut self, now: Now, host: &dyn Host, session: &mut Session, request: Request<'_>) -> Outcome {
+        if request.len() == 0 {
+            return Outcome::Done;
+        }
+        session.last_active = now.instant;
+        let row = match self.find(request) {
+            Ok(row) => row,
+            Err(error) => {
+                self.refuse(session, None, error);
+                return Outcome::Done;
+            }
+        };
+        match gate::check(self, host, session, row, request.len(), now.unix_ms()) {
+            Ok(Verdict::Pass) => {}
+            Ok(Verdict::Postpone) => return Outcome::Postponed,
+            Err(error) => {
+                self.refuse(session, Some(row), error);
+                return Outcome::Done;
+            }
+        }
+        session.last_command = Some(row.id);
+        if session.multi.is_some() && !commands::transaction::runs_inside_multi(row) {
+            commands::transaction::queue(session, row, request);
+            self.after_reply(session, now);
+            return Outcome::Done;
+        }
+        self.call(now, host, session, row, request, Mode::Direct);
+        if session.blocked.is_some() {
+            return Outcome::Blocked;
+        }
+        self.after_reply(session, now);
+        if !self.server.waiting.is_empty() {
+            self.serve_waiting(now, host, session);
+        }
+        Outcome::Done
+    }
+
+    /// Finds the row of a request, subcommands included.
+    #[inline]
+    fn find(&self, request: Request<'_>) -> Result<&'static Row> {
+        let table = self.server.table;
+        let Some(row) = table.find(request.arg(0)) else { return Err(unknown(request)) };
+        if row.subcommands.is_empty() || request.len() < 2 {
+            return Ok(row);
+        }
+        let sub = request.arg(1);
+        table.find_sub(row.id, sub).ok_or_else(|| {
+            let sub = String::from_utf8_lossy(&sub[..sub.len().min(128)]);
+            Error::from(format!("ERR unknown subcommand '{sub}'. Try {} HELP.", row.name.to_uppercase()))
+        })
+    }
+
+    /// Answers a request that does not reach its handler.
+    #[cold]
+    fn refuse(&mut self, session: &mut Session, row: Option<&Row>, error: Error) {
+        if let Some(row) = row {
+            self.server.stats.per_command[row.id].rejected += 1;
+        }
+        let mut message = error.message();
+        if let Some(multi) = &mut session.multi {
+            multi.refused = true;
+            if row.is_some_and(|row| row.name == "exec") {
+                // A transaction that cannot be executed is over.
+                message = format!("EXECABORT Transaction discarded because of: {}", strip(&message)).into();
+                self.server.discard(session);
+            }
+        }
+        self.server.stats.error(&message);
+        let before = session.out.len();
+        Reply::new(&mut session.out, session.protocol).error(message.as_bytes());
+        mute(session, before);
+    }
+
+    /// Runs a handler and everything that follows it.
+    pub(crate) fn call(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        row: &'static Row,
+        request: Request<'_>,
+        mode: Mode,
+    ) {
+        if !self.server.monitors.is_empty() && mode != Mode::Retry && !row.flags.has(table::SKIP_MONITOR | table::ADMIN) {
+            monitor::feed(&mut self.server, session, now, request);
+        }
+        let start = host.ticks();
+        let mut buffer = std::mem::take(&mut session.out);
+        let before = buffer.len();
+        let failed = {
+            let mut cx = Cx {
+                keys: Keys::new(&mut self.keyspace, session.db, now.unix_ms(), session.no_touch),
+                server: &mut self.server,
+                session,
+                host,
+                now,
+                row,
+                mode,
+                request,
+            };
+            let protocol = cx.session.protocol;
+            let mut args = Args::new(request, 1 + usize::from(row.parent.is_some()));
+            let mut out = Reply::new(&mut buffer, protocol);
+            let handler = row.command.handler.expect("a row without a handler has subcommands");
+            match handler(&mut cx, &mut args, &mut out) {
+                Ok(()) => false,
+                Err(error) => {
+                    let message = error.message();
+                    cx.server.stats.error(&message);
+                    out.out.truncate(before);
+                    out.error(message.as_bytes());
+                    true
+                }
+            }
+        };
+        session.out = buffer;
+        let spent = host.ticks().saturating_sub(start);
+        self.account(now, session, row, request, spent, failed);
+        mute(session, before);
+        self.commit(session);
+        self.listen_if_changed();
+    }
+
+    /// Counts a command that ran.
+    #[inline]
+    fn account(&mut self, now: Now, session: &mut Session, row: &Row, request: Request<'_>, spent: u64, failed: bool) {
+        let server = &mut self.server;
+        server.stats.commands += 1;
+        session.commands += 1;
+        let stats = &mut server.stats.per_command[row.id];
+        stats.calls += 1;
+        stats.microseconds += spent;
+        stats.failed += u64::from(failed);
+        if server.config.latency_tracking {
+            stats.latency.get_or_insert_default().record(spent);
+        }
+        if spent >= server.slow_threshold() {
+            server.slow(now, session, row, request, spent);
+        }
+    }
+
+    /// Refreshes what the keyspace reports, after a command that may have changed who listens.
+    #[inline]
+    fn listen_if_changed(&mut self) {
+        let listening = self.server.listening();
+        if self.keyspace.recorder.listening != listening {
+            self.keyspace.recorder.listening = listening;
+        }
+    }
+
+    /// Applies what a reply may trigger: limits on the output buffer.
+    #[inline]
+    fn after_reply(&mut self, session: &mut Session, now: Now) {
+        match session.reply_mode {
+            ReplyMode::On | ReplyMode::Off => {}
+            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => session.reply_mode = ReplyMode::On,
+        }
+        self.server.sessions.settle(session);
+        self.server.limit_output(session, now.instant);
+    }
+
+    /// Serves clients that wait for keys which changed, in the order of their arrival, until nothing changes any more.
+    pub(crate) fn serve_waiting(&mut self, now: Now, host: &dyn Host, current: &mut Session) {
+        while let Some(ids) = self.server.waiting.next_ready() {
+            for id in ids {
+                if id != current.id {
+                    self.retry(now, host, id);
+                }
+            }
+        }
+    }
+
+    /// Lets a blocked session try its command again.
+    fn retry(&mut self, now: Now, host: &dyn Host, id: SessionId) {
+        let Some(mut session) = self.server.sessions.take(id) else { return };
+        if let Some(blocked) = session.blocked.take() {
+            let row = &self.server.table.rows[blocked.row];
+            let selected = std::mem::replace(&mut session.db, blocked.db);
+            self.call(now, host, &mut session, row, blocked.request.request(), Mode::Retry);
+            session.db = selected;
+            if session.blocked.is_some() {
+                // Still nothing for it: it keeps the place that it has in the queues.
+                session.blocked = Some(blocked);
+            } else {
+                self.server.waiting.remove(id, &blocked);
+                self.server.effects.push(Effect::Unblocked(id));
+                self.after_reply(&mut session, now);
+            }
+        }
+        self.server.sessions.put(session);
+    }
+
+    /// Ends the wait of a blocked session with `reply` (its time is up, CLIENT UNBLOCK). Returns whether it was blocked.
+    pub(crate) fn unblock(&mut self, id: SessionId, now: Now, reply: impl FnOnce(&mut Reply<'_>, OnTimeout)) -> bool {
+        let unblocked = self.server.unblock(id, reply);
+        if unblocked && let Some(mut session) = self.server.sessions.take(id) {
+            self.after_reply(&mut session, now);
+            self.server.sessions.put(session);
+        }
+        unblocked
+    }
+
+    /// Answers the clients whose waiting time is up.
+    pub(crate) fn time_out(&mut self, now: Now) {
+        while let Some(id) = self.server.waiting.overdue(now.instant) {
+            self.unblock(id, now, |out, reply| on_timeout(out, reply));
+        }
+    }
+
+    /// Evicts keys until memory is below `maxmemory`; returns whether it is.
+    pub(crate) fn make_room(&mut self, host: &dyn Host, now_ms: i64) -> bool {
+        let Some((scope, order)) = commands::config::eviction(&self.server.config) else {
+            return host.memory_used() <= self.server.config.maxmemory as usize;
+        };
+        let samples = self.server.config.maxmemory_samples as usize;
+        let start = host.ticks();
+        let mut session = None;
+        let fits = loop {
+            if host.memory_used() <= self.server.config.maxmemory as usize {
+                break true;
+            }
+            if self.keyspace.evict_one(scope, order, samples, now_ms).is_none() {
+                break false;
+            }
+            // Nobody executes here that a notification could be addressed to: a session of no consequence stands in.
+            let session = session.get_or_insert_with(|| Session::new(SessionId(u32::MAX), 0, Instant::default()));
+            self.commit(session);
+        };
+        let spent = host.ticks().saturating_sub(start);
+        self.server.spike("eviction-cycle", spent, now_ms / 1000);
+        fits
+    }
+}
+
+impl Cx<'_> {
+    /// Makes the session wait until one of `keys` changes, or `deadline` passes; in a transaction it is answered at once.
+    ///
+    /// The handler returns right after it, and runs again (with [`Mode::Retry`]) at each change.
+    pub fn wait_for<'k>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+        deadline: Option<Instant>,
+        reply: OnTimeout,
+        out: &mut Reply<'_>,
+    ) {
+        match self.mode {
+            Mode::Transaction => on_timeout(out, reply),
+            Mode::Retry => {
+                // Only the mark matters: the engine puts the original wait back.
+                self.session.blocked = Some(Box::new(self.blocked(Vec::new(), None, reply, OwnedRequest::default())));
+            }
+            Mode::Direct => {
+                let keys = keys.into_iter().map(Box::from).collect();
+                let blocked = self.blocked(keys, deadline, reply, OwnedRequest::new(self.request));
+                self.server.waiting.add(self.session.id, &blocked);
+                self.session.blocked = Some(Box::new(blocked));
+            }
+        }
+    }
+
+    fn blocked(
+        &self,
+        keys: Vec<Box<[u8]>>,
+        deadline: Option<Instant>,
+        on_timeout: OnTimeout,
+        request: OwnedRequest,
+    ) -> Blocked {
+        Blocked { db: self.session.db, keys, request, row: self.row.id, deadline, on_timeout }
+    }
+
+    /// Returns the moment `timeout` seconds from now, as blocking commands take it: 0 = never.
+    pub fn deadline(&self, args: &mut Args<'_>) -> Result<Option<Instant>> {
+        let seconds = base::number::parse_f64(args.next()?)
+            .ok_or(Error::text("ERR timeout is not a float or out of range"))?;
+        if seconds < 0.0 {
+            return Err(Error::text("ERR timeout is negative"));
+        }
+        let us = seconds * 1e6;
+        if us > i64::MAX as f64 {
+            return Err(Error::text("ERR timeout is out of range"));
+        }
+        if seconds == 0.0 {
+            return Ok(None);
+        }
+        // Redis rounds up to a whole millisecond, so that a tiny timeout does not mean "for ever".
+        let ms = (seconds * 1000.0).ceil() as u64;
+        Ok(Some(self.now.instant + std::time::Duration::from_millis(ms)))
+    }
+
+    /// Returns whether the handler runs because a key it waited for changed.
+    pub fn is_retry(&self) -> bool {
+        self.mode == Mode::Retry
+    }
+
+    /// Says what to log and replicate instead of the request: its outcome.
+    ///
+    /// Called once per resulting command; with nobody listening it costs a comparison.
+    pub fn propagate(&mut self, argv: &[&[u8]]) {
+        if self.keys.space.recorder.listening.any(keyspace::Listening::PROPAGATE) {
+            let argv = argv.iter().map(|arg| Box::from(*arg)).collect();
+            self.server.propagation.get_or_insert_default().push(argv);
+        }
+    }
+
+    /// Runs a queued command inside EXEC.
+    pub(crate) fn run_queued(&mut self, row: &'static Row, request: &OwnedRequest, out: &mut Reply<'_>) {
+        let request = request.request();
+        let start = self.host.ticks();
+        let before = out.out.len();
+        let failed = {
+            let mut cx = Cx {
+                keys: Keys::new(self.keys.space, self.session.db, self.now.unix_ms(), self.session.no_touch),
+                server: self.server,
+                session: self.session,
+                host: self.host,
+                now: self.now,
+                row,
+                mode: Mode::Transaction,
+                request,
+            };
+            let mut args = Args::new(request, 1 + usize::from(row.parent.is_some()));
+            let handler = row.command.handler.expect("a row without a handler has subcommands");
+            match handler(&mut cx, &mut args, out) {
+                Ok(()) => false,
+                Err(error) => {
+                    let message = error.message();
+                    cx.server.stats.error(&message);
+                    out.out.truncate(before);
+                    out.error(message.as_bytes());
+                    true
+                }
+            }
+        };
+        let spent = self.host.ticks().saturating_sub(start);
+        let stats = &mut self.server.stats.per_command[row.id];
+        stats.calls += 1;
+        stats.microseconds += spent;
+        stats.failed += u64::from(failed);
+        if self.server.config.latency_tracking {
+            stats.latency.get_or_insert_default().record(spent);
+        }
+    }
+}
+
+impl Server {
+    /// Takes a session out of everything that it takes part in.
+    pub(crate) fn leave(&mut self, session: &mut Session) {
+        self.pubsub.leave(session);
+        self.unwatch(session);
+        self.monitors.retain(|id| *id != session.id);
+        if let Some(blocked) = session.blocked.take() {
+            self.waiting.remove(session.id, &blocked);
+        }
+    }
+
+    /// Forgets a session's transaction.
+    pub(crate) fn discard(&mut self, session: &mut Session) {
+        session.multi = None;
+        self.unwatch(session);
+    }
+
+    /// Ends a session's wait with `reply`; the session must not be executing. Returns whether it was blocked.
+    pub fn unblock(&mut self, id: SessionId, reply: impl FnOnce(&mut Reply<'_>, OnTimeout)) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let Some(blocked) = session.blocked.take() else { return false };
+        reply(&mut Reply::new(&mut session.out, session.protocol), blocked.on_timeout);
+        self.waiting.remove(id, &blocked);
+        self.sessions.queue_id(id);
+        self.effects.push(Effect::Unblocked(id));
+        true
+    }
+
+    /// Returns the microseconds from which a command is slow; `u64::MAX` when nothing is logged.
+    #[inline]
+    fn slow_threshold(&self) -> u64 {
+        let slow = self.config.slowlog_log_slower_than;
+        let slow = if slow < 0 { u64::MAX } else { slow as u64 };
+        match self.config.latency_monitor_threshold {
+            0 => slow,
+            ms => slow.min(ms as u64 * 1000),
+        }
+    }
+
+    /// Logs a command that took long.
+    #[cold]
+    fn slow(&mut self, now: Now, session: &Session, row: &Row, request: Request<'_>, spent: u64) {
+        let slow = self.config.slowlog_log_slower_than;
+        if slow >= 0 && spent >= slow as u64 && !row.flags.has(table::SKIP_SLOWLOG) {
+            let max = self.config.slowlog_max_len as usize;
+            self.slowlog.add(request, spent, now.unix_secs(), &session.addr, &session.name, max);
+        }
+        let event = if row.flags.has(table::FAST) { "fast-command" } else { "command" };
+        self.spike(event, spent, now.unix_secs());
+    }
+
+    /// Notes an event for the latency monitor, if it took as long as is watched for.
+    pub(crate) fn spike(&mut self, event: &'static str, microseconds: u64, unix_secs: i64) {
+        let threshold = self.config.latency_monitor_threshold;
+        if threshold > 0 && microseconds / 1000 >= threshold as u64 {
+            self.latency.add(event, (microseconds / 1000) as u32, unix_secs);
+        }
+    }
+
+    /// Closes a session whose output exceeds its class' limits.
+    #[inline]
+    pub fn limit_output(&mut self, session: &mut Session, now: Instant) {
+        // No limit is this small in practice, and nearly every reply is.
+        if session.unsent() < 16 * 1024 && session.soft_limit_since.is_none() {
+            return;
+        }
+        self.limit_large_output(session, now);
+    }
+
+    #[cold]
+    fn limit_large_output(&mut self, session: &mut Session, now: Instant) {
+        let limit = match session.class() {
+            crate::session::Class::Normal => self.config.client_output_buffer_limit.normal,
+            crate::session::Class::PubSub => self.config.client_output_buffer_limit.pubsub,
+            crate::session::Class::Replica => self.config.client_output_buffer_limit.replica,
+        };
+        let used = session.unsent() as u64;
+        let hard = limit.hard_bytes > 0 && used > limit.hard_bytes;
+        let soft = if limit.soft_bytes > 0 && used > limit.soft_bytes {
+            let since = *session.soft_limit_since.get_or_insert(now);
+            now.saturating_since(since).as_secs() >= limit.soft_secs
+        } else {
+            session.soft_limit_since = None;
+            false
+        };
+        if (hard || soft) && session.closing != Closing::Now {
+            session.close(Closing::Now);
+            self.stats.output_limit_disconnections += 1;
+            let line = format!(
+                "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                session.client_id, session.addr
+            );
+            self.log(crate::effect::LogLevel::Warning, line);
+        }
+    }
+}
+
+/// Writes what a client gets that waited in vain.
+pub(crate) fn on_timeout(out: &mut Reply<'_>, reply: OnTimeout) {
+    match reply {
+        OnTimeout::NullArray => out.null_array(),
+        OnTimeout::Null => out.null(),
+        OnTimeout::Int(n) => out.int(n),
+        OnTimeout::Silent => {}
+    }
+}
+
+/// Drops the reply that began at `before` if the client asked for none.
+#[inline]
+fn mute(session: &mut Session, before: usize) {
+    if matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip) {
+        session.out.truncate(before);
+    }
+}
+
+fn strip(message: &str) -> &str {
+    message.strip_prefix("ERR ").unwrap_or(message)
+}
+
+fn unknown(request: Request<'_>) -> Error {
+    let cut = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
+    let mut args = String::new();
+    for i in 1..request.len() {
+        if args.len() >= 128 {
+            break;
+        }
+        args += &format!("'{}' ", cut(request.arg(i), 128 - args.len()));
+    }
+    let name = cut(request.arg(0), 128);
+    Error::from(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+}

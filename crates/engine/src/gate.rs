@@ -1,0 +1,83 @@
+//! The checks between a request and its handler, in the order in which Redis makes them.
+
+use crate::dispatch::Engine;
+use crate::table::{self, Row};
+use crate::session::{Origin, Session};
+use crate::{Error, Host, Result};
+
+/// What the gates decide when they do not refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// The server is paused for such commands: try again later.
+    Postpone,
+}
+
+/// Checks whether `session` may run the command now; `argc` words were given.
+#[inline]
+pub fn check(
+    engine: &mut Engine,
+    host: &dyn Host,
+    session: &Session,
+    row: &Row,
+    argc: usize,
+    now_ms: i64,
+) -> Result<Verdict> {
+    let arity = row.arity;
+    if (arity > 0 && argc != arity as usize) || argc < arity.unsigned_abs() as usize {
+        return Err(Error::Arity(row.name.clone().into()));
+    }
+    if !session.authenticated && !row.flags.has(table::NO_AUTH) && engine.server.requires_password() {
+        return Err(Error::text("NOAUTH Authentication required."));
+    }
+    if session.multi.is_some() && row.flags.has(table::NO_MULTI) {
+        return Err(Error::text("ERR Command not allowed inside a transaction"));
+    }
+    if engine.server.config.maxmemory != 0 {
+        memory(engine, host, session, row, now_ms)?;
+    }
+    if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
+        const ALLOWED: [&str; 9] = [
+            "ping",
+            "subscribe",
+            "ssubscribe",
+            "sunsubscribe",
+            "psubscribe",
+            "unsubscribe",
+            "punsubscribe",
+            "quit",
+            "reset",
+        ];
+        if !ALLOWED.contains(&row.name.as_str()) {
+            return Err(Error::from(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                row.name
+            )));
+        }
+    }
+    if engine.server.pause.writes() && session.origin == Origin::Client && postpones(engine, session, row) {
+        return Ok(Verdict::Postpone);
+    }
+    Ok(Verdict::Pass)
+}
+
+/// Evicts what exceeds `maxmemory`; refuses commands that need memory when that does not suffice.
+fn memory(engine: &mut Engine, host: &dyn Host, session: &Session, row: &Row, now_ms: i64) -> Result<()> {
+    let fits = engine.make_room(host, now_ms);
+    if fits {
+        return Ok(());
+    }
+    let in_multi = session.multi.as_ref().is_some_and(|multi| row.name == "exec" && multi.denies_oom);
+    if row.flags.has(table::DENYOOM) || in_multi {
+        return Err(Error::OutOfMemory);
+    }
+    Ok(())
+}
+
+fn postpones(engine: &Engine, session: &Session, row: &Row) -> bool {
+    if engine.server.pause.reads() {
+        return true;
+    }
+    let writes = |row: &Row| row.flags.has(table::WRITE) || row.flags.has(table::MAY_REPLICATE);
+    writes(row) || (row.name == "exec" && session.multi.as_ref().is_some_and(|multi| multi.writes))
+}

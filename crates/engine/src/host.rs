@@ -1,0 +1,57 @@
+//! What a machine may ask of its surroundings while it executes.
+
+use config::Config;
+
+/// Measurements and services of the driver; the simulator answers with virtual ones.
+pub trait Host {
+    /// Returns a monotonic reading in microseconds, cheap enough to take once a command.
+    fn ticks(&self) -> u64;
+    /// Returns the bytes that the allocator has handed out.
+    fn memory_used(&self) -> usize;
+    /// Returns the process' figures for INFO and MEMORY; may be slow.
+    fn report(&self) -> Report;
+    /// Makes changed parameters take effect outside the engine; an error text undoes the change.
+    fn reconfigure(&self, config: &Config, changed: &[&'static str]) -> Result<(), String>;
+    /// Replaces the configuration file by what `rewrite` makes of its text; the error is a short system text.
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError>;
+    /// Gives memory that the allocator keeps for reuse back to the system (MEMORY PURGE).
+    fn purge(&self);
+    /// Returns the allocator's own statistics as text (MEMORY MALLOC-STATS).
+    fn allocator_stats(&self) -> String;
+}
+
+/// Why CONFIG REWRITE failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RewriteError {
+    /// The server was started without a configuration file.
+    NoFile,
+    Failed(String),
+}
+
+/// The process' figures at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub pid: u32,
+    pub os: String,
+    pub executable: String,
+    pub config_file: String,
+    pub rss: usize,
+    pub system_memory: usize,
+    pub allocated: usize,
+    pub active: usize,
+    pub resident: usize,
+    pub retained: usize,
+    pub fragmentation_bytes: usize,
+    pub cpu_user: f64,
+    pub cpu_sys: f64,
+    pub cpu_user_children: f64,
+    pub cpu_sys_children: f64,
+    pub cpu_user_main: f64,
+    pub cpu_sys_main: f64,
+    /// Values handed to the background thread and not yet freed.
+    pub lazyfree_pending: usize,
+    pub lazyfreed: u64,
+    pub connections_rejected: u64,
+    pub io_reads: u64,
+    pub io_writes: u64,
+}

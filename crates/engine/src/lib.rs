@@ -1,0 +1,37 @@
+//! Command execution: from a request to a reply and the effects of it.
+//!
+//! A pure machine: time, randomness and measurements arrive as arguments ([`Host`]), and what should happen outside
+//! leaves as [`Effect`]s. Sockets, files, threads and clocks belong to the drivers.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod blocking;
+pub mod commands;
+pub mod commit;
+pub mod dispatch;
+pub mod effect;
+pub mod error;
+pub mod gate;
+pub mod host;
+pub mod latency;
+pub mod monitor;
+pub mod multi;
+pub mod notify;
+pub mod pause;
+pub mod periodic;
+pub mod pubsub;
+pub mod server;
+pub mod session;
+pub mod slowlog;
+pub mod stats;
+pub mod syntax;
+pub mod table;
+
+pub use args::Args;
+pub use dispatch::{Cx, Engine, Outcome};
+pub use effect::Effect;
+pub use error::{Error, Result};
+pub use host::Host;
+pub use resp::encode::{Protocol, Writer as Reply};
+pub use server::Server;
+pub use session::{Session, SessionId};

@@ -1,0 +1,50 @@
+//! Transactions: optimistic locks on keys, and what breaks them.
+
+use crate::Server;
+use crate::session::{Session, Watched};
+
+impl Server {
+    /// Puts a key under watch for `session`.
+    pub fn watch(&mut self, session: &mut Session, watched: Watched) {
+        if session.watching.iter().any(|w| w.db == watched.db && w.key == watched.key) {
+            return;
+        }
+        self.watched.entry((watched.db, watched.key.clone())).or_default().push(session.id);
+        session.watching.push(watched);
+    }
+
+    /// Ends all of a session's watches.
+    pub fn unwatch(&mut self, session: &mut Session) {
+        for watched in session.watching.drain(..) {
+            let place = (watched.db, watched.key);
+            if let Some(ids) = self.watched.get_mut(&place) {
+                ids.retain(|id| *id != session.id);
+                if ids.is_empty() {
+                    self.watched.remove(&place);
+                }
+            }
+        }
+        session.dirty_watch = false;
+    }
+
+    /// Breaks the watches on a key that changed; `session` is the one that executes.
+    pub(crate) fn touch_watched(&mut self, session: &mut Session, db: usize, key: &[u8]) {
+        let Some(ids) = self.watched.get(&(db, key.into())) else { return };
+        for id in ids {
+            let watcher = if *id == session.id { Some(&mut *session) } else { self.sessions.get_mut(*id) };
+            let Some(watcher) = watcher else { continue };
+            let stale = watcher.watching.iter().any(|w| w.db == db && *w.key == *key && w.expired);
+            if !stale {
+                watcher.dirty_watch = true;
+            }
+        }
+    }
+
+    /// Breaks all watches on keys of a database for which `changed` holds (FLUSHALL, SWAPDB).
+    pub fn touch_watched_db(&mut self, session: &mut Session, db: usize, mut changed: impl FnMut(&[u8]) -> bool) {
+        let keys: Vec<_> = self.watched.keys().filter(|(d, k)| *d == db && changed(k)).cloned().collect();
+        for (db, key) in keys {
+            self.touch_watched(session, db, &key);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What all commands share beside the keyspace.
+
+use std::collections::BTreeMap;
+
+use base::rng::Rng;
+use base::time::Now;
+use config::{Config, NotifyFlags};
+use keyspace::Listening;
+
+use crate::blocking::Waiting;
+use crate::effect::Effect;
+use crate::latency::Latency;
+use crate::pause::Pause;
+use crate::pubsub::PubSub;
+use crate::session::{SessionId, Sessions};
+use crate::slowlog::SlowLog;
+use crate::stats::Stats;
+use crate::table::Table;
+
+/// Everything of an engine but its keyspace and the session that executes.
+pub struct Server {
+    pub config: Config,
+    pub table: &'static Table,
+    pub stats: Stats,
+    pub sessions: Sessions,
+    pub pubsub: PubSub,
+    pub waiting: Waiting,
+    /// Sessions that WATCH a key, by database and key.
+    pub watched: BTreeMap<(usize, Box<[u8]>), Vec<SessionId>>,
+    pub monitors: Vec<SessionId>,
+    pub effects: Vec<Effect>,
+    pub pause: Pause,
+    pub slowlog: SlowLog,
+    pub latency: Latency,
+    pub rng: Rng,
+    pub started: Now,
+    /// 40 hexadecimal digits that name this run of the server.
+    pub run_id: String,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expiry: bool,
+    /// What a handler wants propagated instead of its request; only kept while somebody listens.
+    pub(crate) propagation: Option<Vec<Vec<Box<[u8]>>>>,
+}
+
+impl Server {
+    /// Returns the events that somebody listens to, for the keyspace's recorder.
+    pub fn listening(&self) -> Listening {
+        let mut listening = Listening::default();
+        let notify = self.config.notify_keyspace_events;
+        let publishes = notify.intersects(NotifyFlags::KEYSPACE) || notify.intersects(NotifyFlags::KEYEVENT);
+        let rare = notify.contains(NotifyFlags::NEW) || notify.contains(NotifyFlags::KEY_MISS);
+        listening.set(Listening::NOTIFY, publishes);
+        listening.set(Listening::RARE, publishes && rare);
+        listening.set(Listening::WATCH, !self.watched.is_empty());
+        listening.set(Listening::BLOCKED, !self.waiting.is_empty());
+        listening
+    }
+
+    /// Returns whether clients must authenticate.
+    pub fn requires_password(&self) -> bool {
+        !self.config.requirepass.is_empty()
+    }
+
+    /// Writes a line to the log.
+    pub fn log(&mut self, level: crate::effect::LogLevel, line: String) {
+        self.effects.push(Effect::Log(level, line));
+    }
+}

@@ -1,0 +1,194 @@
+//! Which key goes when memory is short: sampled LRU and LFU, TTL, random.
+
+use base::rng::Rng;
+
+use crate::change::Class;
+use crate::db::Aging;
+use crate::{Entry, Keyspace};
+
+/// Keys that may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    /// Only keys with an expiry.
+    Volatile,
+}
+
+/// The order in which keys are evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Lru,
+    Lfu,
+    Ttl,
+    Random,
+}
+
+/// The best candidates seen so far, kept between evictions so that sampling few keys approximates the whole.
+#[derive(Debug, Default)]
+pub struct Evictor {
+    /// Sorted by score, the best candidate last.
+    pool: Vec<Candidate>,
+    next_db: usize,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    score: u64,
+    db: usize,
+    key: Box<[u8]>,
+}
+
+const POOL: usize = 16;
+const AGE_MASK: u32 = 0xff_ffff;
+/// Counter that a new key starts with, so that it is not evicted before it could be used again.
+const LFU_INIT: u8 = 5;
+
+/// Returns the clock that LRU ages are read from: seconds modulo 2^24.
+fn lru_clock(now_ms: i64) -> u32 {
+    (now_ms / 1000) as u32 & AGE_MASK
+}
+
+fn lfu_minutes(now_ms: i64) -> u32 {
+    (now_ms / 60_000) as u32 & 0xffff
+}
+
+/// Returns the age of a key created now.
+#[inline]
+pub fn initial_age(aging: Aging, now_ms: i64) -> u32 {
+    match aging {
+        Aging::Lru => lru_clock(now_ms),
+        Aging::Lfu { .. } => (lfu_minutes(now_ms) << 8) | u32::from(LFU_INIT),
+    }
+}
+
+/// Returns the age of a key with age `age` that is used now.
+#[inline]
+pub(crate) fn touched_age(age: u32, aging: Aging, now_ms: i64, rng: &mut Rng) -> u32 {
+    match aging {
+        Aging::Lru => lru_clock(now_ms),
+        Aging::Lfu { log_factor, decay_minutes } => {
+            let counter = lfu_counter(age, decay_minutes, now_ms);
+            (lfu_minutes(now_ms) << 8) | u32::from(lfu_increment(counter, log_factor, rng))
+        }
+    }
+}
+
+/// Returns the access counter after the decay due since it was last touched.
+pub fn lfu_counter(age: u32, decay_minutes: u32, now_ms: i64) -> u8 {
+    let counter = (age & 0xff) as u8;
+    let elapsed = lfu_minutes(now_ms).wrapping_sub(age >> 8) & 0xffff;
+    match elapsed.checked_div(decay_minutes) {
+        Some(periods) => counter.saturating_sub(periods.min(255) as u8),
+        None => counter,
+    }
+}
+
+fn lfu_increment(counter: u8, log_factor: u32, rng: &mut Rng) -> u8 {
+    if counter == 255 {
+        return 255;
+    }
+    let base = f64::from(counter.saturating_sub(LFU_INIT));
+    if rng.float() < 1.0 / (base * f64::from(log_factor) + 1.0) { counter + 1 } else { counter }
+}
+
+/// Returns the milliseconds since the entry was last used, with the one-second resolution of its age.
+pub fn idle_ms(entry: &Entry, now_ms: i64) -> u64 {
+    u64::from(lru_clock(now_ms).wrapping_sub(entry.age()) & AGE_MASK) * 1000
+}
+
+fn score(entry: &Entry, order: Order, aging: Aging, now_ms: i64) -> u64 {
+    match order {
+        Order::Lru => idle_ms(entry, now_ms),
+        Order::Lfu => {
+            let decay = if let Aging::Lfu { decay_minutes, .. } = aging { decay_minutes } else { 1 };
+            255 - u64::from(lfu_counter(entry.age(), decay, now_ms))
+        }
+        Order::Ttl => entry.stamp().map_or(0, |at| u64::MAX - at.max(0) as u64),
+        Order::Random => 0,
+    }
+}
+
+impl Keyspace {
+    /// Evicts one key by the policy and returns its database and name; `None` when there is no candidate.
+    ///
+    /// The event `evicted` is recorded; the caller goes on until memory suffices.
+    pub fn evict_one(&mut self, scope: Scope, order: Order, samples: usize, now_ms: i64) -> Option<(usize, Box<[u8]>)> {
+        let (db, key) = match order {
+            Order::Random => self.random_victim(scope)?,
+            _ => self.best_victim(scope, order, samples, now_ms)?,
+        };
+        let mut entry = self.dbs[db].table.remove(&key)?;
+        if let Some(value) = entry.take_word() {
+            self.recorder.discard(value);
+        }
+        self.recorder.evicted += 1;
+        self.recorder.changed(db, &key, Class::Evicted, "evicted");
+        Some((db, key))
+    }
+
+    fn random_victim(&mut self, scope: Scope) -> Option<(usize, Box<[u8]>)> {
+        for _ in 0..self.dbs.len() {
+            let db = self.evictor.next_db % self.dbs.len();
+            self.evictor.next_db = db + 1;
+            let table = &mut self.dbs[db].table;
+            let found = match scope {
+                Scope::All => table.random(&mut self.rng),
+                Scope::Volatile => table.random_marked(&mut self.rng),
+            };
+            if let Some(entry) = found {
+                return Some((db, entry.key().into()));
+            }
+        }
+        None
+    }
+
+    fn best_victim(&mut self, scope: Scope, order: Order, samples: usize, now_ms: i64) -> Option<(usize, Box<[u8]>)> {
+        let Keyspace { dbs, rng, evictor, aging, .. } = self;
+        // Candidates may have gone or been touched since they entered the pool: two refills suffice to find one if any is left.
+        for _ in 0..3 {
+            for (db, this) in dbs.iter_mut().enumerate() {
+                let mut consider = |entry: &Entry| {
+                    evictor.offer(score(entry, order, *aging, now_ms), db, entry.key());
+                };
+                match scope {
+                    Scope::All if !this.table.is_empty() => {
+                        this.table.sample(samples, rng, &mut consider);
+                    }
+                    Scope::Volatile if this.table.marked_len() > 0 => {
+                        this.table.sample_marked(samples, rng, &mut consider);
+                    }
+                    _ => {}
+                }
+            }
+            while let Some(Candidate { db, key, .. }) = evictor.pool.pop() {
+                let Some(this) = dbs.get(db) else { continue };
+                match this.table.get(&key) {
+                    Some(entry) if scope == Scope::All || entry.stamp().is_some() => return Some((db, key)),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Evictor {
+    /// Forgets all candidates (the policy changed, or a database was flushed or swapped).
+    pub fn clear(&mut self) {
+        self.pool.clear();
+    }
+
+    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+        if self.pool.len() == POOL && self.pool[0].score >= score {
+            return;
+        }
+        if self.pool.iter().any(|c| c.db == db && *c.key == *key) {
+            return;
+        }
+        if self.pool.len() == POOL {
+            self.pool.remove(0);
+        }
+        let at = self.pool.partition_point(|c| c.score < score);
+        self.pool.insert(at, Candidate { score, db, key: key.into() });
+    }
+}

@@ -1,0 +1,14 @@
+//! A whole server without its I/O: links in, bytes and wishes out.
+//!
+//! The server and the simulator drive the same [`Node`]: they hand it time, bytes and measurements, and carry out what
+//! it asks for. Nothing here owns a socket, a file, a thread or a clock.
+#![forbid(unsafe_code)]
+
+mod link;
+mod node;
+
+pub use engine::effect::LogLevel;
+pub use engine::session::{Closing, SessionId as LinkId};
+pub use engine::{Effect, Host};
+pub use link::Peer;
+pub use node::Node;

@@ -1,0 +1,37 @@
+//! One connection as the node sees it: bytes that are not a whole request yet, and who is at the other end.
+
+use resp::decode::Decoder;
+
+/// Who is at the other end of a link, as CLIENT LIST shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    pub addr: String,
+    pub local_addr: String,
+    pub fd: i32,
+    pub unix_socket: bool,
+}
+
+/// Why a link's requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stall {
+    No,
+    /// Its last command waits for a key.
+    Blocked,
+    /// Its next command waits for the end of a pause.
+    Paused,
+}
+
+/// The input side of one link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) decoder: Decoder,
+    /// The bytes of a request that is not complete, or of requests that wait.
+    pub(crate) input: Vec<u8>,
+    pub(crate) stall: Stall,
+}
+
+impl Link {
+    pub(crate) fn new() -> Link {
+        Link { decoder: Decoder::new(), input: Vec::new(), stall: Stall::No }
+    }
+}
