@@ -114,7 +114,13 @@ impl Engine {
     }
 
     /// Executes one request of a session that was taken out of the table of sessions.
-    pub fn execute(&mut self, now: Now, host: &dyn Host, session: &mut Session, request: Request<'_>) -> Outcome {
+    pub fn execute(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        request: Request<'_>,
+    ) -> Outcome {
         if request.len() == 0 {
             return Outcome::Done;
         }
@@ -197,7 +203,10 @@ impl Engine {
         request: Request<'_>,
         mode: Mode,
     ) {
-        if !self.server.monitors.is_empty() && mode != Mode::Retry && !row.flags.has(table::SKIP_MONITOR | table::ADMIN) {
+        if !self.server.monitors.is_empty()
+            && mode != Mode::Retry
+            && !row.flags.has(table::SKIP_MONITOR | table::ADMIN)
+        {
             monitor::feed(&mut self.server, session, now, request);
         }
         let start = host.ticks();
@@ -239,7 +248,15 @@ impl Engine {
 
     /// Counts a command that ran.
     #[inline]
-    fn account(&mut self, now: Now, session: &mut Session, row: &Row, request: Request<'_>, spent: u64, failed: bool) {
+    fn account(
+        &mut self,
+        now: Now,
+        session: &mut Session,
+        row: &Row,
+        request: Request<'_>,
+        spent: u64,
+        failed: bool,
+    ) {
         let server = &mut self.server;
         server.stats.commands += 1;
         session.commands += 1;
@@ -308,7 +325,12 @@ impl Engine {
     }
 
     /// Ends the wait of a blocked session with `reply` (its time is up, CLIENT UNBLOCK). Returns whether it was blocked.
-    pub(crate) fn unblock(&mut self, id: SessionId, now: Now, reply: impl FnOnce(&mut Reply<'_>, OnTimeout)) -> bool {
+    pub(crate) fn unblock(
+        &mut self,
+        id: SessionId,
+        now: Now,
+        reply: impl FnOnce(&mut Reply<'_>, OnTimeout),
+    ) -> bool {
         let unblocked = self.server.unblock(id, reply);
         if unblocked && let Some(mut session) = self.server.sessions.take(id) {
             self.after_reply(&mut session, now);
@@ -340,7 +362,8 @@ impl Engine {
                 break false;
             }
             // Nobody executes here that a notification could be addressed to: a session of no consequence stands in.
-            let session = session.get_or_insert_with(|| Session::new(SessionId(u32::MAX), 0, Instant::default()));
+            let session =
+                session.get_or_insert_with(|| Session::new(SessionId(u32::MAX), 0, Instant::default()));
             self.commit(session);
         };
         let spent = host.ticks().saturating_sub(start);
@@ -364,7 +387,8 @@ impl Cx<'_> {
             Mode::Transaction => on_timeout(out, reply),
             Mode::Retry => {
                 // Only the mark matters: the engine puts the original wait back.
-                self.session.blocked = Some(Box::new(self.blocked(Vec::new(), None, reply, OwnedRequest::default())));
+                self.session.blocked =
+                    Some(Box::new(self.blocked(Vec::new(), None, reply, OwnedRequest::default())));
             }
             Mode::Direct => {
                 let keys = keys.into_iter().map(Box::from).collect();

@@ -1,8 +1,8 @@
 //! The checks between a request and its handler, in the order in which Redis makes them.
 
 use crate::dispatch::Engine;
-use crate::table::{self, Row};
 use crate::session::{Origin, Session};
+use crate::table::{self, Row};
 use crate::{Error, Host, Result};
 
 /// What the gates decide when they do not refuse.

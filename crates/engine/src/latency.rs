@@ -111,7 +111,9 @@ impl Latency {
         let series = self.events.entry(event).or_default();
         series.max = series.max.max(milliseconds);
         match series.samples.last_mut() {
-            Some(last) if last.unix_secs == unix_secs => last.milliseconds = last.milliseconds.max(milliseconds),
+            Some(last) if last.unix_secs == unix_secs => {
+                last.milliseconds = last.milliseconds.max(milliseconds)
+            }
             _ => {
                 if series.samples.len() == SERIES {
                     series.samples.remove(0);

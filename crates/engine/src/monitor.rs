@@ -9,7 +9,8 @@ use crate::session::Session;
 /// Sends a command, about to execute, to the monitors.
 #[cold]
 pub fn feed(server: &mut Server, session: &Session, now: Now, request: Request<'_>) {
-    let mut line = format!("{}.{:06} [{} ", now.unix_us / 1_000_000, now.unix_us % 1_000_000, session.db).into_bytes();
+    let mut line =
+        format!("{}.{:06} [{} ", now.unix_us / 1_000_000, now.unix_us % 1_000_000, session.db).into_bytes();
     if session.unix_socket {
         line.extend_from_slice(b"unix:");
     }

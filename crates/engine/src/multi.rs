@@ -41,7 +41,12 @@ impl Server {
     }
 
     /// Breaks all watches on keys of a database for which `changed` holds (FLUSHALL, SWAPDB).
-    pub fn touch_watched_db(&mut self, session: &mut Session, db: usize, mut changed: impl FnMut(&[u8]) -> bool) {
+    pub fn touch_watched_db(
+        &mut self,
+        session: &mut Session,
+        db: usize,
+        mut changed: impl FnMut(&[u8]) -> bool,
+    ) {
         let keys: Vec<_> = self.watched.keys().filter(|(d, k)| *d == db && changed(k)).cloned().collect();
         for (db, key) in keys {
             self.touch_watched(session, db, &key);

@@ -131,7 +131,8 @@ impl Engine {
         let mut over = Vec::new();
         for session in self.server.sessions.iter_mut() {
             let idle = now.instant.saturating_since(session.last_active).as_secs();
-            let exempt = session.blocked.is_some() || session.class() == session::Class::PubSub || session.monitor;
+            let exempt =
+                session.blocked.is_some() || session.class() == session::Class::PubSub || session.monitor;
             if timeout > 0 && idle > timeout && !exempt {
                 session.close(Closing::Now);
                 over.push(session.id);

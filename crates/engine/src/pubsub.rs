@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::glob::glob_match;
 use crate::session::{Session, SessionId, Sessions};
+use base::glob::glob_match;
 
 /// Who listens to what.
 #[derive(Debug, Default)]

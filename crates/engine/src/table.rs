@@ -146,9 +146,17 @@ pub enum Begin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Find {
     /// To `last` (relative; negative from the end), every `step`; `limit` divides the rest.
-    Range { last: i32, step: i32, limit: i32 },
+    Range {
+        last: i32,
+        step: i32,
+        limit: i32,
+    },
     /// The count stands `at` after the begin, the first key `first` after it.
-    Count { at: i32, first: i32, step: i32 },
+    Count {
+        at: i32,
+        first: i32,
+        step: i32,
+    },
     Unknown,
 }
 
@@ -365,7 +373,11 @@ impl Table {
         };
         let mut flags = command.flags;
         let vague = command.keys.iter().any(|k| k.begin == Begin::Unknown || k.find == Find::Unknown);
-        if vague || command.keys.iter().any(|k| matches!(k.begin, Begin::Keyword(..)) || matches!(k.find, Find::Count { .. }))
+        if vague
+            || command
+                .keys
+                .iter()
+                .any(|k| matches!(k.begin, Begin::Keyword(..)) || matches!(k.find, Find::Count { .. }))
         {
             flags = flags | MOVABLE_KEYS;
         }
@@ -387,7 +399,11 @@ impl Table {
     fn index(&mut self, id: usize) {
         let mut slot = hash(self.rows[id].name.as_bytes()) & (self.slots.len() - 1);
         while self.slots[slot] != EMPTY {
-            assert_ne!(self.rows[usize::from(self.slots[slot])].name, self.rows[id].name, "a name stands once");
+            assert_ne!(
+                self.rows[usize::from(self.slots[slot])].name,
+                self.rows[id].name,
+                "a name stands once"
+            );
             slot = (slot + 1) & (self.slots.len() - 1);
         }
         self.slots[slot] = id as u16;

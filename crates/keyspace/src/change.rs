@@ -71,7 +71,7 @@ pub struct Recorder {
 pub enum Garbage {
     Value(crate::Value),
     Db(Box<crate::Db>),
-    Table(structures::Retired),
+    Table(structures::dict::Retired),
 }
 
 impl Recorder {

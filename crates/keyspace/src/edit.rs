@@ -20,7 +20,9 @@ impl<'a, T: Kind> View<'a, T> {
     /// Returns the collection in `entry`, or `WrongType`.
     pub fn of(entry: &'a Entry) -> Result<View<'a, T>, WrongType> {
         match entry.payload() {
-            Payload::Word(word) if T::of(&word).is_some() => Ok(View { word, kind: std::marker::PhantomData }),
+            Payload::Word(word) if T::of(&word).is_some() => {
+                Ok(View { word, kind: std::marker::PhantomData })
+            }
             _ => Err(WrongType),
         }
     }
@@ -204,7 +206,9 @@ impl<'a> TextEdit<'a> {
 
     fn fill(&mut self, mut entry: Entry) {
         entry.set_age(self.age);
-        let Some(Slot::Vacant(vacant)) = self.slot.take() else { unreachable!("only called on a vacant slot") };
+        let Some(Slot::Vacant(vacant)) = self.slot.take() else {
+            unreachable!("only called on a vacant slot")
+        };
         self.slot = Some(Slot::Occupied(vacant.insert(entry)));
         self.recorder.created(self.db, self.key);
     }

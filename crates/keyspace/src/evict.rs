@@ -112,7 +112,13 @@ impl Keyspace {
     /// Evicts one key by the policy and returns its database and name; `None` when there is no candidate.
     ///
     /// The event `evicted` is recorded; the caller goes on until memory suffices.
-    pub fn evict_one(&mut self, scope: Scope, order: Order, samples: usize, now_ms: i64) -> Option<(usize, Box<[u8]>)> {
+    pub fn evict_one(
+        &mut self,
+        scope: Scope,
+        order: Order,
+        samples: usize,
+        now_ms: i64,
+    ) -> Option<(usize, Box<[u8]>)> {
         let (db, key) = match order {
             Order::Random => self.random_victim(scope)?,
             _ => self.best_victim(scope, order, samples, now_ms)?,
@@ -142,7 +148,13 @@ impl Keyspace {
         None
     }
 
-    fn best_victim(&mut self, scope: Scope, order: Order, samples: usize, now_ms: i64) -> Option<(usize, Box<[u8]>)> {
+    fn best_victim(
+        &mut self,
+        scope: Scope,
+        order: Order,
+        samples: usize,
+        now_ms: i64,
+    ) -> Option<(usize, Box<[u8]>)> {
         let Keyspace { dbs, rng, evictor, aging, .. } = self;
         // Candidates may have gone or been touched since they entered the pool: two refills suffice to find one if any is left.
         for _ in 0..3 {

@@ -54,14 +54,22 @@ unsafe impl Word for Value {
             match tag {
                 INT => Value::Int(word as i64),
                 TEXT => Value::Text(Buf::from_raw(NonNull::new_unchecked(word as *mut u8))),
-                LIST_PACKED => Value::List(List::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8)))),
+                LIST_PACKED => {
+                    Value::List(List::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8))))
+                }
                 LIST_QUICK => Value::List(List::Quick(Box::from_raw(word as *mut Quicklist))),
                 SET_INTS => Value::Set(Set::Ints(Intset::from_raw(NonNull::new_unchecked(word as *mut u8)))),
-                SET_PACKED => Value::Set(Set::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8)))),
+                SET_PACKED => {
+                    Value::Set(Set::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8))))
+                }
                 SET_TABLE => Value::Set(Set::Table(Box::from_raw(word as *mut Dict<Blob>))),
-                HASH_PACKED => Value::Hash(Hash::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8)))),
+                HASH_PACKED => {
+                    Value::Hash(Hash::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8))))
+                }
                 HASH_TABLE => Value::Hash(Hash::Table(Box::from_raw(word as *mut Dict<Pair>))),
-                ZSET_PACKED => Value::ZSet(ZSet::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8)))),
+                ZSET_PACKED => {
+                    Value::ZSet(ZSet::Packed(Listpack::from_raw(NonNull::new_unchecked(word as *mut u8))))
+                }
                 ZSET_RANKED => Value::ZSet(ZSet::Ranked(Box::from_raw(word as *mut RankedSet))),
                 _ => unreachable!("a record holds only tags that split() gave it"),
             }

@@ -166,7 +166,8 @@ impl Node {
         (session.query_len, session.query_free) = (len, free);
         if len as u64 > limit {
             session.close(Closing::Now);
-            let line = format!("Closing client that reached max query buffer length: id={}", session.client_id);
+            let line =
+                format!("Closing client that reached max query buffer length: id={}", session.client_id);
             server.sessions.queue_id(id);
             server.stats.query_limit_disconnections += 1;
             server.log(LogLevel::Warning, line);

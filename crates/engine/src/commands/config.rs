@@ -20,10 +20,9 @@ pub(crate) fn apply(config: &Config, keyspace: &mut Keyspace) {
         hll_sparse: config.hll_sparse_max_bytes,
     };
     let aging = match eviction(config) {
-        Some((_, Order::Lfu)) => Aging::Lfu {
-            log_factor: config.lfu_log_factor,
-            decay_minutes: config.lfu_decay_time,
-        },
+        Some((_, Order::Lfu)) => {
+            Aging::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time }
+        }
         _ => Aging::Lru,
     };
     if keyspace.aging != aging {

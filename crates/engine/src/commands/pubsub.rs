@@ -114,10 +114,19 @@ fn confirm(out: &mut Reply<'_>, kind: &[u8], name: Option<&[u8]>, count: usize) 
 
 /// Returns the count that confirmations of this scope carry.
 fn count(cx: &Cx<'_>, scope: Scope) -> usize {
-    cx.session.subscriptions.as_ref().map_or(0, |s| if scope == Scope::Shard { s.shards.len() } else { s.count() })
+    cx.session
+        .subscriptions
+        .as_ref()
+        .map_or(0, |s| if scope == Scope::Shard { s.shards.len() } else { s.count() })
 }
 
-fn listen(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, scope: Scope, kind: &[u8]) -> Result<()> {
+fn listen(
+    cx: &mut Cx<'_>,
+    args: &mut Args<'_>,
+    out: &mut Reply<'_>,
+    scope: Scope,
+    kind: &[u8],
+) -> Result<()> {
     for name in args.rest() {
         cx.server.pubsub.subscribe(cx.session, scope, name);
         confirm(out, kind, Some(name), count(cx, scope));
@@ -125,7 +134,13 @@ fn listen(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, scope: Scop
     Ok(())
 }
 
-fn unlisten(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, scope: Scope, kind: &[u8]) -> Result<()> {
+fn unlisten(
+    cx: &mut Cx<'_>,
+    args: &mut Args<'_>,
+    out: &mut Reply<'_>,
+    scope: Scope,
+    kind: &[u8],
+) -> Result<()> {
     let names: Vec<Box<[u8]>> = match (&cx.session.subscriptions, args.is_empty()) {
         (_, false) => args.rest().map(Box::from).collect(),
         (None, true) => Vec::new(),
@@ -246,7 +261,10 @@ fn pubsub_help(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         cx,
         out,
         &[
-            ("CHANNELS [<pattern>]", "Return the channels that somebody listens to, all or those that match."),
+            (
+                "CHANNELS [<pattern>]",
+                "Return the channels that somebody listens to, all or those that match.",
+            ),
             ("NUMPAT", "Return how many patterns are listened to."),
             ("NUMSUB [<channel> ...]", "Return how many listen to each channel."),
             ("SHARDCHANNELS [<pattern>]", "Return the shard channels that somebody listens to."),

@@ -1,9 +1,8 @@
 //! Strings: whole values, ranges of them, and counters.
 
-use base::number::LongDouble;
 use keyspace::{Class, Keys, Stamp};
 
-use crate::table::{self, Command, acl, at, command, does, key, range};
+use crate::table::{self, Command, acl, at, command, does, key};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[
