@@ -4,6 +4,7 @@ mod member;
 mod ordered;
 mod size_class;
 
+pub mod bitmap;
 pub mod buf;
 pub mod dict;
 pub mod geohash;
