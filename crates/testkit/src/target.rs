@@ -18,6 +18,8 @@ pub trait Target {
     fn send(&mut self, link: Link, bytes: &[u8]) -> io::Result<()>;
 
     /// Appends what has arrived on a connection to `into`, after waiting up to `wait` when nothing has.
+    ///
+    /// A target with a clock of its own waits by advancing it, so that a blocked client's time can run out.
     fn receive(&mut self, link: Link, into: &mut Vec<u8>, wait: Duration) -> io::Result<Arrival>;
 
     /// Closes a connection and returns when the server has let go of it.
