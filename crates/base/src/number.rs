@@ -59,24 +59,30 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// Appends `value` in decimal.
 #[inline]
 pub fn push_i64(out: &mut Vec<u8>, value: i64) {
-    match value {
-        0..=9 => out.push(b'0' + value as u8),
-        _ => out.extend_from_slice(IntText::new(value).as_bytes()),
+    if value < 0 {
+        out.push(b'-');
     }
+    push_u64(out, value.unsigned_abs());
 }
 
 /// Appends `value` in decimal.
 #[inline]
 pub fn push_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(IntText::unsigned(value).as_bytes());
+    // Copies of known size are single stores; what is not wanted is cut off behind them.
+    let mut push = |chunk: [u8; 8], len: usize| {
+        let end = out.len() + len;
+        out.extend_from_slice(&chunk);
+        out.truncate(end);
+    };
+    each_chunk(value, &mut push);
 }
 
 /// The decimal text of one integer, on the stack.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct IntText {
-    /// The text stands at the end: `bytes[start..]`.
-    bytes: [u8; IntText::MAX_LEN],
-    start: u8,
+    /// The text, and room for a whole chunk at its end.
+    bytes: [u8; IntText::MAX_LEN + 8],
+    len: u8,
 }
 
 impl IntText {
@@ -86,57 +92,70 @@ impl IntText {
     /// Returns the text of `value`.
     #[inline]
     pub fn new(value: i64) -> IntText {
-        let mut text = IntText::unsigned(value.unsigned_abs());
-        if value < 0 {
-            // A magnitude has at most 19 digits here, so one byte is left for the sign.
-            text.start -= 1;
-            text.bytes[usize::from(text.start)] = b'-';
-        }
-        text
+        IntText::with_sign(value < 0, value.unsigned_abs())
     }
 
     /// Returns the text of `value`.
     #[inline]
-    pub fn unsigned(mut value: u64) -> IntText {
-        let mut bytes = [0; IntText::MAX_LEN];
-        let mut start = IntText::MAX_LEN;
-        while value >= 100 {
-            let pair = (value % 100) as usize * 2;
-            value /= 100;
-            start -= 2;
-            bytes[start] = DIGIT_PAIRS[pair];
-            bytes[start + 1] = DIGIT_PAIRS[pair + 1];
-        }
-        if value >= 10 {
-            let pair = value as usize * 2;
-            start -= 2;
-            bytes[start] = DIGIT_PAIRS[pair];
-            bytes[start + 1] = DIGIT_PAIRS[pair + 1];
-        } else {
-            start -= 1;
-            bytes[start] = b'0' + value as u8;
-        }
-        IntText { bytes, start: start as u8 }
+    pub fn unsigned(value: u64) -> IntText {
+        IntText::with_sign(false, value)
+    }
+
+    #[inline]
+    fn with_sign(negative: bool, magnitude: u64) -> IntText {
+        let mut bytes = [b'-'; IntText::MAX_LEN + 8];
+        let mut end = usize::from(negative);
+        each_chunk(magnitude, &mut |chunk, len| {
+            bytes[end..end + 8].copy_from_slice(&chunk);
+            end += len;
+        });
+        IntText { bytes, len: end as u8 }
     }
 
     /// Returns the text's bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[usize::from(self.start)..]
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
-/// "00" to "99", side by side, so that a division yields two digits.
-static DIGIT_PAIRS: [u8; 200] = {
-    let mut pairs = [0; 200];
-    let mut i = 0;
-    while i < 100 {
-        pairs[i * 2] = b'0' + (i / 10) as u8;
-        pairs[i * 2 + 1] = b'0' + (i % 10) as u8;
-        i += 1;
+/// Calls `push` with the digits of `value` from the left: chunks of eight bytes, and how many of each count.
+#[inline(always)]
+fn each_chunk(value: u64, push: &mut impl FnMut([u8; 8], usize)) {
+    const CHUNK: u64 = 100_000_000;
+    const ASCII: u64 = 0x3030_3030_3030_3030;
+
+    let mut leading = |value: u64| {
+        let digits = eight_digits(value);
+        // The last digit counts even if it is 0.
+        let zeros = (digits | (1 << 56)).trailing_zeros() / 8;
+        push(((digits | ASCII) >> (zeros * 8)).to_le_bytes(), 8 - zeros as usize);
+    };
+    if value < CHUNK {
+        return leading(value);
     }
-    pairs
-};
+    let (left, right) = (value / CHUNK, value % CHUNK);
+    if left < CHUNK {
+        leading(left);
+    } else {
+        leading(left / CHUNK);
+        push((eight_digits(left % CHUNK) | ASCII).to_le_bytes(), 8);
+    }
+    push((eight_digits(right) | ASCII).to_le_bytes(), 8);
+}
+
+/// Returns the decimal digits of a `value` below 10^8, the first in the lowest byte.
+///
+/// Halves of four digits, then quarters of two, then single digits are divided side by side in one register; each
+/// division by 100 or 10 is a multiplication and a shift that are exact for what can occur.
+#[inline(always)]
+fn eight_digits(value: u64) -> u64 {
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | ((halves - hundreds * 100) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | ((pairs - tens * 10) << 8)
+}
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +224,8 @@ mod tests {
             let power = 10i64.pow(power);
             values.extend([power - 1, power, power + 1, -power, 1 - power]);
         }
+        values.extend(0..20_000);
+        values.extend((0..100_000_000).step_by(9_973));
         let mut rng = crate::rng::Rng::seeded(1);
         values.extend((0..1000).map(|_| rng.next_u64() as i64 >> (rng.next_u64() & 63)));
         for value in values {
