@@ -10,12 +10,12 @@
 //! through one request, not the bytes: the caller keeps those, and drops what a request consumed. As in Redis, the
 //! line feed of a length line and the line end after an argument are skipped, not compared.
 
-use std::fmt;
-
 use base::number::parse_i64;
 use memchr::memchr;
 
+pub use crate::error::ProtocolError;
 use crate::inline;
+pub use crate::request::Request;
 
 /// Decodes one link's requests.
 #[derive(Debug, Default)]
@@ -36,14 +36,6 @@ pub struct Decoder {
     words: Vec<u8>,
 }
 
-/// One request: borrowed arguments, the first of which names the command.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    buf: &'a [u8],
-    ranges: &'a [(u32, u32)],
-    consumed: usize,
-}
-
 /// What a link may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -55,23 +47,6 @@ pub struct Limits {
     pub inline_max: usize,
     /// Whether the sender may run commands already; before that a few short arguments are enough for anyone.
     pub authenticated: bool,
-}
-
-/// Why the bytes of a link are not a request. Its text follows "Protocol error: ".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProtocolError {
-    InvalidMultibulkLength,
-    InvalidBulkLength,
-    /// An argument starts with this byte rather than with `$`.
-    ExpectedBulk(u8),
-    TooBigMultibulkCount,
-    TooBigBulkCount,
-    TooBigInline,
-    UnbalancedQuotes,
-    UnauthenticatedMultibulkLength,
-    UnauthenticatedBulkLength,
-    /// The arguments together exceed 4 GiB, which 32-bit offsets cannot address.
-    TooBigRequest,
 }
 
 /// Before authentication, no request has more arguments than this.
@@ -112,7 +87,7 @@ impl Decoder {
             };
         }
         let consumed = self.restart();
-        Ok(Some(Request { buf, ranges: &self.ranges, consumed }))
+        Ok(Some(Request::consuming(consumed, buf, &self.ranges)))
     }
 
     /// Returns how long the buffer must be to hold the argument whose arrival has begun, or 0 between arguments.
@@ -256,7 +231,7 @@ impl Decoder {
         }
         self.pos = line_len + 1;
         let consumed = self.restart();
-        Ok(Some(Request { buf: &self.words, ranges: &self.ranges, consumed }))
+        Ok(Some(Request::consuming(consumed, &self.words, &self.ranges)))
     }
 
     /// Forgets the arguments of the request before.
@@ -298,51 +273,6 @@ fn short_length(kind: u8, buf: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-impl<'a> Request<'a> {
-    /// Returns the request whose arguments lie at `ranges` of `buf`, for requests that no link sent.
-    pub fn new(buf: &'a [u8], ranges: &'a [(u32, u32)]) -> Request<'a> {
-        Request { buf, ranges, consumed: 0 }
-    }
-
-    /// Returns how many arguments there are, the command's name included; 0 for a blank line or an empty array.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
-    /// Returns whether there is nothing to run.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
-    /// Returns the argument at `index`, which must be below `len`.
-    #[inline]
-    pub fn arg(&self, index: usize) -> &'a [u8] {
-        let (start, end) = self.ranges[index];
-        &self.buf[start as usize..end as usize]
-    }
-
-    /// Returns the argument at `index` if there is one.
-    #[inline]
-    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
-        let &(start, end) = self.ranges.get(index)?;
-        Some(&self.buf[start as usize..end as usize])
-    }
-
-    /// Returns the arguments in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + use<'a> {
-        let buf = self.buf;
-        self.ranges.iter().map(move |&(start, end)| &buf[start as usize..end as usize])
-    }
-
-    /// Returns how many bytes of the link's buffer the request took.
-    #[inline]
-    pub fn consumed(&self) -> usize {
-        self.consumed
-    }
-}
-
 impl Default for Limits {
     /// Returns what an authenticated client may send under the default configuration.
     fn default() -> Limits {
@@ -355,45 +285,12 @@ impl Default for Limits {
     }
 }
 
-impl ProtocolError {
-    /// Appends the text, with the offending byte as it came; `Display` can only show it as a character.
-    pub fn push_text(&self, out: &mut Vec<u8>) {
-        match *self {
-            ProtocolError::ExpectedBulk(byte) => {
-                out.extend_from_slice(b"expected '$', got '");
-                out.extend_from_slice(&[byte, b'\'']);
-            }
-            error => out.extend_from_slice(error.to_string().as_bytes()),
-        }
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            ProtocolError::InvalidMultibulkLength => "invalid multibulk length",
-            ProtocolError::InvalidBulkLength => "invalid bulk length",
-            ProtocolError::ExpectedBulk(byte) => {
-                return write!(f, "expected '$', got '{}'", char::from(byte));
-            }
-            ProtocolError::TooBigMultibulkCount => "too big mbulk count string",
-            ProtocolError::TooBigBulkCount => "too big bulk count string",
-            ProtocolError::TooBigInline => "too big inline request",
-            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
-            ProtocolError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
-            ProtocolError::UnauthenticatedBulkLength => "unauthenticated bulk length",
-            ProtocolError::TooBigRequest => "too big request",
-        })
-    }
-}
-
-impl std::error::Error for ProtocolError {}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::encode::{Protocol, Writer};
 
     /// What a link made of some bytes: its requests, and the error that ended it.
     type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
@@ -432,7 +329,7 @@ mod tests {
 
     fn encode(requests: &[Vec<Vec<u8>>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut writer = crate::Writer::new(&mut bytes, crate::Protocol::Resp2);
+        let mut writer = Writer::new(&mut bytes, Protocol::Resp2);
         for request in requests {
             writer.array(request.len());
             request.iter().for_each(|arg| writer.bulk(arg));
@@ -455,35 +352,58 @@ mod tests {
         assert_eq!(decode_all(b"*1\rX$2\rYab12").0, [[b"ab"]]);
     }
 
+    /// Returns the reply to `bytes`, if it is an error.
+    fn reply(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(error) = decode_all(bytes).1 {
+            error.write(&mut Writer::new(&mut out, Protocol::Resp2));
+        }
+        out
+    }
+
+    /// Every row was answered so by Redis, before it closed the connection.
     #[test]
-    fn malformed_lengths_are_errors() {
-        for header in
-            ["*a\r\n", "*\r\n", "*01\r\n", "*+1\r\n", "* 1\r\n", "*1 \r\n", "*1.0\r\n", "*-\r\n", "*-0\r\n"]
-        {
-            assert_eq!(error(header.as_bytes()).as_deref(), Some("invalid multibulk length"), "{header:?}");
+    fn malformed_requests_are_answered_as_redis_answers_them() {
+        let table: [(&[u8], &[u8]); 27] = [
+            (b"*a\r\n", b"invalid multibulk length"),
+            (b"*a\n\r\n", b"invalid multibulk length"),
+            (b"*\r\n", b"invalid multibulk length"),
+            (b"*01\r\n", b"invalid multibulk length"),
+            (b"*-0\r\n", b"invalid multibulk length"),
+            (b"*+1\r\n", b"invalid multibulk length"),
+            (b"*1.0\r\n", b"invalid multibulk length"),
+            (b"*1\n$4\r\nPING\r\n", b"invalid multibulk length"),
+            (b"*2147483648\r\n", b"invalid multibulk length"),
+            (b"*2147483647\r\n$a\r\n", b"invalid bulk length"),
+            (b"*1\r\n$a\r\n", b"invalid bulk length"),
+            (b"*1\r\n$\r\n", b"invalid bulk length"),
+            (b"*1\r\n$-1\r\n", b"invalid bulk length"),
+            (b"*1\r\n$01\r\n", b"invalid bulk length"),
+            (b"*1\r\n$4\nPING\r\n", b"invalid bulk length"),
+            (b"*1\r\n$536870913\r\n", b"invalid bulk length"),
+            (b"*1\r\n$9223372036854775808\r\n", b"invalid bulk length"),
+            (b"*1\r\n:1\r\n", b"expected '$', got ':'"),
+            (b"*2\r\n$1\r\na\r\n*1\r\n", b"expected '$', got '*'"),
+            (b"*1\r\n\r\n", b"expected '$', got ' '"),
+            (b"*1\r\n\n\r\n", b"expected '$', got ' '"),
+            (b"*1\r\n\x01\r\n", b"expected '$', got '\x01'"),
+            (b"*1\r\n\xff\r\n", b"expected '$', got '\xff'"),
+            (b"SET k \"v\r\n", b"unbalanced quotes in request"),
+            (b"SET k 'v\r\n", b"unbalanced quotes in request"),
+            (b"SET k \"v\"x\r\n", b"unbalanced quotes in request"),
+            (b"PING\r\n*1\r\n$1\r\na\r\n*x\r\n", b"invalid multibulk length"),
+        ];
+        for (bytes, text) in table {
+            let expected = [b"-ERR Protocol error: ", text, b"\r\n"].concat();
+            assert_eq!(reply(bytes), expected, "{}", bytes.escape_ascii());
         }
-        for header in ["*2147483648\r\n", "*9223372036854775808\r\n", "*99999999999999999999999\r\n"] {
-            assert_eq!(error(header.as_bytes()).as_deref(), Some("invalid multibulk length"), "{header:?}");
-        }
-        for length in
-            ["$a\r\n", "$\r\n", "$-1\r\n", "$01\r\n", "$00\r\n", "$536870913\r\n", "$9223372036854775807\r\n"]
-        {
-            let bytes = ["*1\r\n", length].concat();
-            assert_eq!(error(bytes.as_bytes()).as_deref(), Some("invalid bulk length"), "{length:?}");
-        }
-        assert_eq!(error(b"*1\r\n:1\r\n").as_deref(), Some("expected '$', got ':'"));
-        assert_eq!(error(b"*2\r\n$1\r\na\r\n*1\r\n").as_deref(), Some("expected '$', got '*'"));
-        assert_eq!(error(b"*1\r\n\r\n").as_deref(), Some("expected '$', got '\r'"));
-        // Without its end, the line may yet be anything.
-        assert_eq!(error(b"*1\r\n:1"), None);
-        assert_eq!(error(b"SET k \"v\r\n").as_deref(), Some("unbalanced quotes in request"));
     }
 
     #[test]
-    fn the_offending_byte_is_quoted_as_it_came() {
-        let mut text = Vec::new();
-        decode_all(b"*1\r\n\xff\r\n").1.unwrap().push_text(&mut text);
-        assert_eq!(text, b"expected '$', got '\xff'");
+    fn a_line_without_its_end_may_yet_be_anything() {
+        for bytes in [&b"*1\r\n:1"[..], b"*1\r\n:1\r", b"*a", b"*a\r", b"SET k \"v"] {
+            assert_eq!(decode_all(bytes), (vec![], None), "{}", bytes.escape_ascii());
+        }
     }
 
     #[test]

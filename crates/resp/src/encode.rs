@@ -13,7 +13,7 @@
 //! big number $len digits             (digits
 //! ```
 
-use base::number::{IntText, push_f64};
+use base::number::{IntText, push_f64, push_i64};
 
 /// The protocol version of a link, as chosen with HELLO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,9 +132,19 @@ impl<'a> Writer<'a> {
 
     /// Writes a floating-point number.
     pub fn double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(32);
-        push_f64(&mut text, value);
-        self.double_text(&text);
+        match self.protocol {
+            Protocol::Resp2 => {
+                let mark = self.defer();
+                push_f64(self.out, value);
+                let len = self.out.len() - mark.0;
+                self.insert_header(mark, b'$', len);
+            }
+            Protocol::Resp3 => {
+                self.out.push(b',');
+                push_f64(self.out, value);
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// Writes a floating-point number that is text already, such as that of a long double.
@@ -266,10 +276,9 @@ impl<'a> Writer<'a> {
         if let 0..10 = value {
             return self.out.extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']);
         }
-        let text = IntText::new(value);
         self.out.reserve(HEADER_MAX);
         self.out.push(kind);
-        self.out.extend_from_slice(text.as_bytes());
+        push_i64(self.out, value);
         self.out.extend_from_slice(b"\r\n");
     }
 

@@ -7,9 +7,13 @@
 
 pub mod decode;
 pub mod encode;
+pub mod error;
 pub mod inline;
+pub mod request;
 pub mod value;
 
-pub use decode::{Decoder, Limits, ProtocolError, Request};
+pub use decode::{Decoder, Limits};
 pub use encode::{Mark, Protocol, Writer};
+pub use error::ProtocolError;
+pub use request::Request;
 pub use value::{Value, ValueError};
