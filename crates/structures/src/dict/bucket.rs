@@ -23,6 +23,9 @@ const CHAINED: u8 = 0x80;
 const OCCUPIED: u8 = 0x7f;
 const LAST: usize = SLOTS - 1;
 
+/// Where the end of a small entry lies that may have crossed into another cache line.
+const VALUE_OFFSET: usize = 48;
+
 const SHORT_SLOTS: u32 = 3;
 const SHORT_SIZE: usize = 32;
 const SHORT_BIT: usize = 1;
@@ -96,6 +99,7 @@ impl<E: Entry> At<E> {
             let mut hits = bucket.hits(tag);
             while hits != 0 {
                 let slot = hits.trailing_zeros() as usize;
+                bucket.prefetch_value(slot);
                 // SAFETY: an occupied slot holds an entry.
                 if same(unsafe { &*bucket.slot(slot).cast::<E>() }.key(), key) {
                     return Some(Place { bucket, slot });
@@ -131,6 +135,14 @@ impl<E: Entry> At<E> {
         const { assert!(size_of::<E>() == 8, "a dict's entry is one thin pointer") };
         // SAFETY: an occupied slot holds eight initialised bytes; that they are an address is only hoped for.
         prefetch(unsafe { self.slot(slot).cast::<*const u8>().read() });
+        self.prefetch_value(slot);
+    }
+
+    /// Prefetches what usually follows the key of an entry, often on the next line, while the key is compared.
+    #[inline(always)]
+    fn prefetch_value(self, slot: usize) {
+        // SAFETY: as above.
+        prefetch(unsafe { self.slot(slot).cast::<*const u8>().read() }.wrapping_add(VALUE_OFFSET));
     }
 }
 
