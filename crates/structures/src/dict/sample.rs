@@ -162,14 +162,28 @@ impl<E: Entry> Dict<E> {
         count
     }
 
-    /// Returns how many buckets may hold entries: what is not moved of the first table, and the second.
+    /// Returns how many buckets may hold entries: what is not moved of the first table, and what that has filled of the
+    /// second.
     fn spread(&self) -> usize {
-        self.tables[0].count() - self.moved + self.tables[1].count()
+        let [first, second] = &self.tables;
+        let filled = match second.count() / first.count() {
+            0 => self.moved.min(second.count()),
+            times => self.moved * times,
+        };
+        first.count() - self.moved + filled
     }
 
     /// Returns the table and the index of one of those buckets.
     fn spread_bucket(&self, at: usize) -> (usize, usize) {
-        let first = self.tables[0].count() - self.moved;
-        if at < first { (0, self.moved + at) } else { (1, at - first) }
+        let [first, second] = &self.tables;
+        let left = first.count() - self.moved;
+        if at < left {
+            (0, self.moved + at)
+        } else if second.count() < first.count() {
+            (1, at - left)
+        } else {
+            // A bucket of the first table has become several that lie as far apart as that table is long.
+            (1, (at - left) % self.moved + (at - left) / self.moved * first.count())
+        }
     }
 }
