@@ -4,6 +4,7 @@ use crate::table::Family;
 
 pub mod config;
 pub mod pubsub;
+pub(crate) mod scan;
 pub mod strings;
 pub mod transaction;
 
