@@ -3,6 +3,7 @@
 use crate::table::Family;
 
 pub mod config;
+pub mod hashes;
 pub mod pubsub;
 pub(crate) mod scan;
 pub mod strings;
@@ -11,6 +12,7 @@ pub mod transaction;
 /// All families of this build.
 pub const FAMILIES: &[Family] = &[
     Family { group: "string", commands: strings::COMMANDS },
+    Family { group: "hash", commands: hashes::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
@@ -26,4 +28,13 @@ pub(crate) fn help(cx: &crate::Cx<'_>, out: &mut crate::Reply<'_>, lines: &[(&st
     }
     out.simple("HELP");
     out.simple("    Print this help.");
+}
+
+/// Writes an element of a collection as a bulk string.
+#[inline]
+pub(crate) fn reply_item(item: structures::Item<'_>, out: &mut crate::Reply<'_>) {
+    match item {
+        structures::Item::Int(n) => out.bulk_int(n),
+        structures::Item::Bytes(bytes) => out.bulk(bytes),
+    }
 }
