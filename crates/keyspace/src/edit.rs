@@ -213,6 +213,16 @@ impl<'a> TextEdit<'a> {
         self.recorder.created(self.db, self.key);
     }
 
+    /// Counts `more` further changes of the data set.
+    pub fn count(&mut self, more: u64) {
+        self.recorder.dirty += more;
+    }
+
+    /// Counts a change that raises no event (it concerns how the value is kept, not what it is).
+    pub fn touched(&mut self) {
+        self.recorder.dirty += 1;
+    }
+
     /// Says that the string changed by `event`.
     #[inline]
     pub fn changed(&mut self, event: &'static str) {

@@ -2,8 +2,10 @@
 
 use crate::table::Family;
 
+pub mod bitmaps;
 pub mod config;
 pub mod hashes;
+pub mod hyperloglogs;
 pub mod pubsub;
 pub(crate) mod scan;
 pub mod strings;
@@ -12,6 +14,8 @@ pub mod transaction;
 /// All families of this build.
 pub const FAMILIES: &[Family] = &[
     Family { group: "string", commands: strings::COMMANDS },
+    Family { group: "bitmap", commands: bitmaps::COMMANDS },
+    Family { group: "hyperloglog", commands: hyperloglogs::COMMANDS },
     Family { group: "hash", commands: hashes::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
