@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
 fn scenario_files(filters: &[String]) -> Result<Vec<PathBuf>, String> {
     let root = root();
     let mut files = Vec::new();
-    for folder in ["commands", "protocol", "acl", "scripting"] {
+    for folder in ["commands", "protocol", "acl", "scripting", "propagation"] {
         collect(&root.join("spec").join(folder), &mut files)?;
     }
     let mut files: Vec<PathBuf> = files
