@@ -1,0 +1,98 @@
+//! What a node may measure and ask for, without a machine around it.
+
+use std::cell::{Cell, RefCell};
+
+use config::Config;
+use engine::host::{Report, RewriteError};
+use node::Host;
+
+/// Deterministic measurements: every look at a meter moves it by a fixed step.
+#[derive(Debug)]
+pub struct VirtualHost {
+    ticks: Cell<u64>,
+    memory: Cell<usize>,
+    relief: Cell<usize>,
+    config_file: RefCell<Option<String>>,
+}
+
+impl Default for VirtualHost {
+    fn default() -> VirtualHost {
+        VirtualHost {
+            ticks: Cell::new(1_000_000),
+            memory: Cell::new(MEMORY_AT_REST),
+            relief: Cell::new(0),
+            config_file: RefCell::new(None),
+        }
+    }
+}
+
+/// What the allocator has handed out unless a driver says otherwise.
+pub const MEMORY_AT_REST: usize = 1 << 20;
+
+impl VirtualHost {
+    /// Sets the bytes in use, and by how much they sink with every look, so that eviction has an end.
+    pub fn set_memory(&self, used: usize, relief: usize) {
+        self.memory.set(used);
+        self.relief.set(relief);
+    }
+
+    /// Sets the text of the configuration file; without one CONFIG REWRITE is refused.
+    pub fn set_config_file(&self, text: Option<String>) {
+        *self.config_file.borrow_mut() = text;
+    }
+
+    /// Returns the text of the configuration file.
+    pub fn config_file(&self) -> Option<String> {
+        self.config_file.borrow().clone()
+    }
+}
+
+impl Host for VirtualHost {
+    fn ticks(&self) -> u64 {
+        self.ticks.set(self.ticks.get() + 1);
+        self.ticks.get()
+    }
+
+    fn memory_used(&self) -> usize {
+        let used = self.memory.get();
+        self.memory.set(used.saturating_sub(self.relief.get()).max(used.min(MEMORY_AT_REST)));
+        used
+    }
+
+    fn report(&self) -> Report {
+        let used = self.memory.get();
+        Report {
+            pid: 4242,
+            os: "virtual".into(),
+            executable: "/simulator".into(),
+            config_file: if self.config_file.borrow().is_some() {
+                "/redis.conf".into()
+            } else {
+                String::new()
+            },
+            rss: used,
+            system_memory: 1 << 30,
+            allocated: used,
+            active: used,
+            resident: used,
+            ..Report::default()
+        }
+    }
+
+    fn reconfigure(&self, _config: &Config, _changed: &[&'static str]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+        let mut file = self.config_file.borrow_mut();
+        let text = file.as_deref().ok_or(RewriteError::NoFile)?;
+        *file = Some(rewrite(text));
+        Ok(())
+    }
+
+    fn purge(&self) {}
+
+    fn allocator_stats(&self) -> String {
+        "no allocator: memory is virtual".into()
+    }
+}
