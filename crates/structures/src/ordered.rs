@@ -15,8 +15,8 @@
 //!
 //! `first[i]` is the smallest item below child `i`, except that `first[0]` means nothing: the parent knows it.
 //! Nodes fit size class 1024. A lone leaf starts smaller and grows, as most sorted sets are small.
-//! A full leaf gives to a neighbour before it splits, and one that fills from the end of the set (or the front)
-//! splits unevenly: both keep leaves fuller than halving would.
+//! A full leaf gives to a neighbour, and two full ones become three; at the end of the set (or its front) a new leaf
+//! starts empty. All of this keeps leaves fuller than halving would.
 
 mod node;
 #[cfg(test)]
@@ -29,8 +29,8 @@ use node::{Child, INNER_CAPACITY, Inner, InnerNode, LEAF_CAPACITY, Leaf, Node, c
 const LEAF_MIN: usize = 16;
 /// Items a leaf that is the whole tree has room for at first.
 const LEAF_START: usize = 8;
-/// A neighbour takes items from a full leaf if it has room for this many.
-const LEAF_ROOM: usize = 4;
+/// A neighbour takes items from a full leaf if it has room for this many, or else both make a third leaf.
+const LEAF_ROOM: usize = 6;
 /// Children an inner node away from the ends keeps.
 const INNER_MIN: usize = 8;
 /// Two nodes become one if that leaves this share (in quarters) of it used, so that it need not split right away.
@@ -94,7 +94,7 @@ impl Ordered {
             leaf.insert(position, item);
             self.root = Some(leaf.node());
         } else {
-            self.insert_into_full(&path, leaf, position, item);
+            self.insert_into_full(path, leaf, position, item);
         }
     }
 
@@ -135,6 +135,8 @@ impl Ordered {
         let count = run.len().min(limit);
         let mut removed = [Item::NONE; LEAF_CAPACITY];
         removed[..count].copy_from_slice(&run[..count]);
+        // What is removed is about to be used, and what lies beside it if one removal follows the other.
+        leaf.items()[rest.saturating_sub(1)..].iter().take(count + 2).for_each(|item| item.member.prefetch());
         self.remove_run(&path, leaf, rest, count);
         // Only now, as `f` may free the members and every pointer to them had to be gone before.
         removed[..count].iter().copied().for_each(&mut f);
@@ -201,65 +203,65 @@ impl Ordered {
         (path, leaf, position)
     }
 
-    /// Inserts into a leaf that has no room: gives to a neighbour, or splits.
+    /// Inserts into a leaf that has no room.
     #[cold]
     #[inline(never)]
-    fn insert_into_full(&mut self, path: &Path, leaf: Leaf, position: usize, item: Item) {
-        let at_end = position == leaf.len() && path.is_last(self.height);
-        let at_start = position == 0 && path.is_first(self.height);
-        if self.height > 0 && !at_end && !at_start && self.give_to_neighbour(path, leaf, position, item) {
-            return;
-        }
-        let right = self.new_leaf(LEAF_CAPACITY);
-        if at_end {
+    fn insert_into_full(&mut self, path: Path, leaf: Leaf, position: usize, item: Item) {
+        let (right, bias) = if position == leaf.len() && path.is_last(self.height) {
+            let right = self.new_leaf(LEAF_CAPACITY);
             right.insert(0, item);
-        } else if at_start {
+            (right, Bias::End)
+        } else if position == 0 && path.is_first(self.height) {
+            let right = self.new_leaf(LEAF_CAPACITY);
             leaf.move_to(0, right, 0, leaf.len());
             leaf.insert(0, item);
-        } else {
+            (right, Bias::Start)
+        } else if self.height == 0 {
+            let right = self.new_leaf(LEAF_CAPACITY);
             let half = leaf.len() / 2;
             leaf.move_to(half, right, 0, leaf.len() - half);
-            if position <= half {
-                leaf.insert(position, item);
-            } else {
-                right.insert(position - half, item);
-            }
-        }
-        let bias = if at_end {
-            Bias::End
-        } else if at_start {
-            Bias::Start
+            insert_into_either(&[leaf, right], position, item);
+            (right, Bias::None)
         } else {
-            Bias::None
+            return self.insert_with_neighbour(path, leaf, position, item);
         };
-        let child = Child { first: right.items()[0], node: right.node(), count: right.len() };
-        self.add_child(path, self.height, leaf.node(), leaf.len(), child, bias);
+        self.add_leaf(&path, leaf, right, bias);
     }
 
-    /// Moves items from a full leaf to the emptier of its neighbours and inserts, unless both are nearly full.
-    fn give_to_neighbour(&mut self, path: &Path, leaf: Leaf, position: usize, item: Item) -> bool {
-        let (parent, index) = path.0[self.height - 1];
-        let parent = parent.get_mut();
+    /// Inserts into a full leaf with the help of the emptier of its neighbours: both share, with a third if need be.
+    fn insert_with_neighbour(&mut self, mut path: Path, leaf: Leaf, position: usize, item: Item) {
+        let (node, index) = path.0[self.height - 1];
+        let parent = node.get_mut();
         let left_len = if index > 0 { parent.counts[index - 1] } else { usize::MAX };
         let right_len = if index + 1 < parent.len() { parent.counts[index + 1] } else { usize::MAX };
-        if left_len.min(right_len) > LEAF_CAPACITY - LEAF_ROOM {
-            return false;
-        }
         let pair = if left_len < right_len { index - 1 } else { index };
         let (left, right) = (Leaf(parent.nodes[pair]), Leaf(parent.nodes[pair + 1]));
         let position = if leaf == right { position + left.len() } else { position };
-        let half = (left.len() + right.len()) / 2;
-        share_leaves(left, right, half);
-        // At the seam the left one takes it, so that the first item of the right one stays first.
-        if position <= half {
-            left.insert(position, item);
-        } else {
-            right.insert(position - half, item);
+        let total = left.len() + right.len();
+
+        if left_len.min(right_len) <= LEAF_CAPACITY - LEAF_ROOM {
+            share_leaves(left, right, total / 2);
+            insert_into_either(&[left, right], position, item);
+            parent.first[pair + 1] = right.items()[0];
+            parent.counts[pair] = left.len();
+            parent.counts[pair + 1] = right.len();
+            return;
         }
+        let middle = self.new_leaf(LEAF_CAPACITY);
+        let third = total / 3;
+        left.move_to(third, middle, 0, left.len() - third);
+        right.move_to(0, middle, middle.len(), right.len() - third);
+        insert_into_either(&[left, middle, right], position, item);
         parent.first[pair + 1] = right.items()[0];
-        parent.counts[pair] = left.len();
         parent.counts[pair + 1] = right.len();
-        true
+        path.0[self.height - 1].1 = pair;
+        self.add_leaf(&path, left, middle, Bias::None);
+    }
+
+    /// Adds a leaf to the right of the one that the path leads to.
+    fn add_leaf(&mut self, path: &Path, leaf: Leaf, right: Leaf, bias: Bias) {
+        let child = Child { first: right.items()[0], node: right.node(), count: right.len() };
+        self.add_child(path, self.height, leaf.node(), leaf.len(), child, bias);
     }
 
     /// Adds `child` to the right of `sibling`, the node at depth `depth` of the path, which now counts `count`.
@@ -474,6 +476,18 @@ impl Path {
     fn is_first(&self, height: usize) -> bool {
         self.steps(height).all(|(_, index)| index == 0)
     }
+}
+
+/// Inserts at a place counted through neighbouring leaves, of which the first to reach that far has room.
+fn insert_into_either(leaves: &[Leaf], mut position: usize, item: Item) {
+    for leaf in leaves {
+        // At a seam the left one takes it, so that the first item of the right one stays first.
+        if position <= leaf.len() {
+            return leaf.insert(position, item);
+        }
+        position -= leaf.len();
+    }
+    unreachable!("the place is within the leaves");
 }
 
 /// Moves items over the seam between two neighbours so that the left one has `left_len`.

@@ -144,6 +144,7 @@ impl RankedSet {
                 slot.insert(member);
                 // SAFETY: `members` keeps the member; every method that takes one out takes its item out first.
                 unsafe { self.order.insert(item) };
+                self.free_retired();
                 None
             }
         }
@@ -156,6 +157,7 @@ impl RankedSet {
         self.order.remove(Item { score, member: slot.get().pointer() });
         self.member_bytes -= slot.get().heap_size();
         slot.remove();
+        self.free_retired();
         Some(score)
     }
 
@@ -262,6 +264,7 @@ impl RankedSet {
                 f(member.bytes(), item.score);
             });
         }
+        self.free_retired();
         count
     }
 
@@ -272,6 +275,26 @@ impl RankedSet {
         self.members.scan(cursor, |member| f(member.bytes(), member.score()))
     }
 
+    /// Makes room in the hash table for so many more members at once.
+    pub fn reserve(&mut self, additional: usize) {
+        self.members.reserve(additional);
+    }
+
+    /// Says whether the hash table may be resized as it fills and empties.
+    pub fn set_resize_allowed(&mut self, allowed: bool) {
+        self.members.set_resize_allowed(allowed);
+    }
+
+    /// Goes on with a resizing of the hash table; returns whether there is more to do.
+    pub fn rehash_step(&mut self, buckets: usize) -> bool {
+        self.members.rehash_step(buckets)
+    }
+
+    /// Frees a table that has been replaced: kept until the next one is, it would weigh eight bytes a member.
+    fn free_retired(&mut self) {
+        drop(self.members.take_retired());
+    }
+
     fn take(&mut self, rank: usize) -> Option<Member> {
         let mut taken = None;
         self.order.remove_some(rank, 1, |item| taken = Some(item.member));
@@ -279,6 +302,7 @@ impl RankedSet {
         let bytes = unsafe { taken?.bytes() };
         let member = self.members.remove(bytes).expect("what is ordered is also in the dict");
         self.member_bytes -= member.heap_size();
+        self.free_retired();
         Some(member)
     }
 

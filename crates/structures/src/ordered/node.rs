@@ -279,7 +279,7 @@ impl Leaf {
     /// Asks for a leaf's cache lines at once, as a search would ask for one after the other.
     #[inline]
     pub(super) fn prefetch(self) {
-        for line in (0..LEAF_HEADER + LEAF_CAPACITY * size_of::<Item>()).step_by(128) {
+        for line in (0..LEAF_HEADER + LEAF_CAPACITY * size_of::<Item>()).step_by(64) {
             prefetch(self.0.0.as_ptr().wrapping_add(line));
         }
     }
