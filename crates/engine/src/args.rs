@@ -83,6 +83,16 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Returns the next argument as an integer whose sign says a direction: its magnitude fits one, too.
+    pub fn signed_count(&mut self) -> Result<i64> {
+        match self.int()? {
+            i64::MIN => Err(Error::text(
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            )),
+            count => Ok(count),
+        }
+    }
+
     /// Returns the next argument as a double.
     pub fn float(&mut self) -> Result<f64> {
         parse_f64(self.next()?).ok_or(Error::NotFloat)

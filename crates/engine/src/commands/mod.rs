@@ -6,6 +6,8 @@ pub mod bitmaps;
 pub mod config;
 pub mod hashes;
 pub mod hyperloglogs;
+mod list_moves;
+pub mod lists;
 pub mod pubsub;
 pub(crate) mod scan;
 pub mod strings;
@@ -17,6 +19,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "bitmap", commands: bitmaps::COMMANDS },
     Family { group: "hyperloglog", commands: hyperloglogs::COMMANDS },
     Family { group: "hash", commands: hashes::COMMANDS },
+    Family { group: "list", commands: lists::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
