@@ -1,10 +1,11 @@
-//! Chores around the workspace: `cargo xtask oracle | record | coverage`.
+//! Chores around the workspace: `cargo xtask test | oracle | record | coverage`.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod coverage;
 mod oracle;
 mod record;
+mod test;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,8 @@ cargo xtask oracle [--server CMD | --ours CMD] [FILTER...]   play spec/ against 
 cargo xtask record [--server CMD] [--force] FILE...          write the reference server's replies into scenario files
 cargo xtask coverage --ours CMD [--server CMD]               compare COMMAND tables of reference and ours
 
+cargo xtask test                                             run every test of the project and count them
+
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
 
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let done = Arguments::parse(words).and_then(|arguments| match command.as_str() {
         "oracle" => oracle::run(&arguments),
         "record" => record::run(&arguments),
+        "test" => test::run(&arguments),
         "coverage" => coverage::run(&arguments),
         _ => Err(USAGE.to_string()),
     });
