@@ -156,6 +156,11 @@ fn unit(args: &mut Args<'_>) -> Result<bool> {
 /// Returns how many bits are set.
 fn bitcount(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
+    // As in Redis, a missing key or one of the wrong type is answered before the rest is looked at.
+    let Some(text) = cx.keys.text(key)? else {
+        out.int(0);
+        return Ok(());
+    };
     let mut part = Part { start: 0, end: None, in_bits: false };
     if args.left() == 1 {
         return Err(Error::Syntax);
@@ -164,11 +169,9 @@ fn bitcount(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         let (start, end) = (args.int()?, args.int()?);
         part = Part { start, end: Some(end), in_bits: unit(args)? };
     }
-    let count = cx.keys.text(key)?.map_or(0, |text| {
-        text.with(|bytes| match part.bits(bytes.len()) {
-            Some((first, last)) => bitmap::count_ones_between(bytes, first, last),
-            None => 0,
-        })
+    let count = text.with(|bytes| match part.bits(bytes.len()) {
+        Some((first, last)) => bitmap::count_ones_between(bytes, first, last),
+        None => 0,
     });
     out.int(count as i64);
     Ok(())
@@ -182,6 +185,11 @@ fn bitpos(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
         1 => true,
         _ => return Err(Error::text("ERR The bit argument must be 1 or 0.")),
     };
+    let Some(text) = cx.keys.text(key)? else {
+        // An endless row of zeros.
+        out.int(if on { -1 } else { 0 });
+        return Ok(());
+    };
     let mut part = Part { start: 0, end: None, in_bits: false };
     if !args.is_empty() {
         part.start = args.int()?;
@@ -190,11 +198,6 @@ fn bitpos(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
         part.end = Some(args.int()?);
         part.in_bits = unit(args)?;
     }
-    let Some(text) = cx.keys.text(key)? else {
-        // An endless row of zeros.
-        out.int(if on { -1 } else { 0 });
-        return Ok(());
-    };
     let found = text.with(|bytes| {
         let (first, last) = part.bits(bytes.len())?;
         let found = bitmap::find_bit(bytes, on, first, last);
