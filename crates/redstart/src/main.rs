@@ -1,0 +1,97 @@
+//! The one binary: `redstart server`, or the same under the name `redis-server`.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use base::version::{REDIS_VERSION, VERSION};
+use server::{Action, CommandLine};
+
+#[global_allocator]
+static ALLOCATOR: server::Jemalloc = server::Jemalloc;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<Vec<u8>> = args.map(OsString::into_vec).collect();
+    let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name == "redis-server" || name == "valkey-server" {
+        return server(&name, &args);
+    }
+    match args.first().map(Vec::as_slice) {
+        Some(b"server") => server("redstart server", &args[1..]),
+        Some(b"-v" | b"--version") => {
+            println!("redstart {VERSION} (compatible with Redis {REDIS_VERSION})");
+            ExitCode::SUCCESS
+        }
+        Some(b"-h" | b"--help") => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprint!("{HELP}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Acts as redis-server does with these arguments.
+fn server(name: &str, args: &[Vec<u8>]) -> ExitCode {
+    let line = CommandLine::parse(args);
+    match &line.action {
+        Action::Run if line.sentinel => {
+            eprintln!("Sentinel mode is not in this version.");
+            ExitCode::FAILURE
+        }
+        Action::Run => ExitCode::from(server::serve(&line) as u8),
+        Action::Version => {
+            println!(
+                "Redis server v={REDIS_VERSION} sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=redstart-{VERSION}"
+            );
+            ExitCode::SUCCESS
+        }
+        Action::Help => {
+            eprint!("{}", usage(name));
+            ExitCode::FAILURE
+        }
+        Action::TestMemory(_) => {
+            eprintln!("The memory test is not in this version; memtest86+ tests more thoroughly.");
+            ExitCode::FAILURE
+        }
+        Action::CheckSystem => {
+            eprintln!("The system check is not in this version.");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(name: &str) -> String {
+    format!(
+        "Usage: {name} [/path/to/redis.conf] [options] [-]
+       {name} - (read config from stdin)
+       {name} -v or --version
+       {name} -h or --help
+
+Examples:
+       {name} (run the server with default conf)
+       echo 'maxmemory 128mb' | {name} -
+       {name} /etc/redis/6379.conf
+       {name} --port 7777
+       {name} /etc/myredis.conf --loglevel verbose -
+       {name} /etc/myredis.conf --loglevel verbose
+"
+    )
+}
+
+const HELP: &str = "\
+redstart - an in-memory store that speaks the Redis protocol
+
+Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-server takes them
+       redstart server --help                      more about these arguments
+       redstart --version
+       redstart --help
+
+Under the name redis-server (a link will do) it takes the place of that program.
+";

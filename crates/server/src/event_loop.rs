@@ -1,0 +1,393 @@
+//! The loop that carries bytes between sockets and the node; the one thread that executes.
+//!
+//! ```text
+//! epoll_wait ─► read each readable link into one shared buffer ─► node ─► write each link's output ─► epoll_wait …
+//! ```
+//!
+//! A turn costs one read and one write for each link that had something to say, and no other system call: interest in
+//! writing is registered only while a socket is full. Tokens of connections are session ids.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use base::time::Now;
+use engine::SessionId;
+use engine::effect::LogLevel;
+use mio::net::TcpStream;
+use mio::{Events, Poll, Registry, Token};
+use node::{Closing, Effect, Node, Peer};
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::connection::{Connection, Stream};
+use crate::host::Machine;
+use crate::listener::{self, Place};
+use crate::signals::{self, Signals};
+use crate::text::reason;
+use crate::{crash, log};
+
+/// Bytes read at once; links share this buffer, as what is complete is executed right away.
+const READ_BYTES: usize = 64 * 1024;
+
+/// After so many full reads in a row the other links get their turn.
+const READS_IN_A_ROW: usize = 16;
+
+/// Connections accepted in a row.
+const ACCEPTS_IN_A_ROW: usize = 1000;
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1024;
+
+/// A reading of the clocks is good for so many microseconds of executing.
+const NOW_VALID_US: u64 = 500;
+
+/// How long to wait before a connection is accepted again that there was no descriptor for.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Everything that the loop works with.
+pub(crate) struct EventLoop {
+    poll: Poll,
+    registry: Registry,
+    node: Node,
+    machine: Machine,
+    signals: Signals,
+    /// By session id.
+    connections: Vec<Option<Connection>>,
+    buffer: Box<[u8]>,
+    now: Now,
+    /// Links that may have more to read than they got time for.
+    unread: Vec<SessionId>,
+    /// Listeners that may have more to accept.
+    unaccepted: Vec<Place>,
+    /// There was no descriptor for a new connection.
+    out_of_files: bool,
+    /// How the process ends, once it is to.
+    exit: Option<i32>,
+}
+
+impl EventLoop {
+    /// Returns the loop of a node.
+    pub(crate) fn new(poll: Poll, node: Node, machine: Machine, signals: Signals) -> io::Result<EventLoop> {
+        let registry = poll.registry().try_clone()?;
+        let now = machine.clock.now();
+        Ok(EventLoop {
+            poll,
+            registry,
+            node,
+            machine,
+            signals,
+            connections: Vec::new(),
+            buffer: vec![0; READ_BYTES].into(),
+            now,
+            unread: Vec::new(),
+            unaccepted: Vec::new(),
+            out_of_files: false,
+            exit: None,
+        })
+    }
+
+    /// Serves until the server is told to stop; returns the exit code.
+    pub(crate) fn run(&mut self) -> i32 {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            if let Err(error) = self.poll.poll(&mut events, self.wait())
+                && error.kind() != ErrorKind::Interrupted
+            {
+                panic!("waiting for events failed: {error}");
+            }
+            self.now = self.machine.clock.now();
+            for event in &events {
+                let token = event.token();
+                if token == signals::TOKEN {
+                    self.take_signal();
+                } else if let Some(place) = listener::place(token) {
+                    self.accept(place);
+                } else {
+                    let id = SessionId(token.0 as u32);
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        let ended = event.is_read_closed() || event.is_error();
+                        self.read(id, ended);
+                    }
+                    if event.is_writable() {
+                        self.send(id, true);
+                    }
+                }
+            }
+            self.go_on();
+            if self.node.poll_timeout().is_some_and(|at| at <= self.now.instant) {
+                self.node.handle_timeout(self.now, &self.machine);
+                self.carry_out();
+            }
+            while let Some(id) = self.node.poll_output() {
+                self.send(id, false);
+            }
+            if let Some(code) = self.exit {
+                return code;
+            }
+        }
+    }
+
+    /// Returns how long the next wait for events may last.
+    fn wait(&self) -> Option<Duration> {
+        if !self.unread.is_empty() || (!self.unaccepted.is_empty() && !self.out_of_files) {
+            return Some(Duration::ZERO);
+        }
+        let wait = self.node.poll_timeout().map(|at| at.saturating_since(self.now.instant));
+        if self.out_of_files { Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY))) } else { wait }
+    }
+
+    /// Returns to links and listeners that did not finish in an earlier turn.
+    fn go_on(&mut self) {
+        if !self.unread.is_empty() {
+            for id in std::mem::take(&mut self.unread) {
+                self.read(id, false);
+            }
+        }
+        if !self.unaccepted.is_empty() {
+            self.out_of_files = false;
+            for place in std::mem::take(&mut self.unaccepted) {
+                self.accept(place);
+            }
+        }
+    }
+
+    /// Reads and executes what a link sent; `ended` says that nothing will follow, so its end is to be read as well.
+    fn read(&mut self, id: SessionId, ended: bool) {
+        for _ in 0..READS_IN_A_ROW {
+            let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+            match connection.read(&mut self.buffer) {
+                Ok(0) => return self.close(id),
+                Ok(count) => {
+                    self.machine.reads.set(self.machine.reads.get() + 1);
+                    if self.machine.clock.ticks() > self.now.instant.micros() + NOW_VALID_US {
+                        self.now = self.machine.clock.now();
+                    }
+                    self.node.handle_input(self.now, &self.machine, id, &self.buffer[..count]);
+                    self.carry_out();
+                    // A socket that gave less than asked for is empty, and will say so when it is not.
+                    if count < self.buffer.len() && !ended {
+                        return;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => {}
+                    _ => return self.close(id),
+                },
+            }
+        }
+        self.unread.push(id);
+    }
+
+    /// Sends what a link has to be sent, as far as its socket takes it, and closes it where that is due.
+    #[inline]
+    fn send(&mut self, id: SessionId, writable: bool) {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        let output = self.node.output(id);
+        let closing = self.node.closing(id);
+        if closing == Closing::Now {
+            return self.close(id);
+        }
+        // A full socket says by itself when it is not.
+        if connection.waits_to_write && !writable {
+            return;
+        }
+        let mut left = output.len();
+        if left > 0 {
+            match connection.write(output) {
+                Ok(count) => {
+                    left -= count;
+                    self.machine.writes.set(self.machine.writes.get() + 1);
+                    self.node.sent(id, count);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => return self.close(id),
+            }
+        }
+        if left == 0 && closing == Closing::AfterReply {
+            return self.close(id);
+        }
+        if connection.wait_to_write(left > 0, &self.registry, Token(id.0 as usize)).is_err() {
+            self.close(id);
+        }
+    }
+
+    /// Ends a link.
+    fn close(&mut self, id: SessionId) {
+        if let Some(slot) = self.connections.get_mut(id.0 as usize)
+            && slot.take().is_some()
+        {
+            self.node.close(id);
+            self.carry_out();
+        }
+    }
+
+    /// Accepts connections until none waits.
+    fn accept(&mut self, place: Place) {
+        for _ in 0..ACCEPTS_IN_A_ROW {
+            match self.accept_one(place) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        log::warning(&format!("Accepting client connection: {}", reason(&error)));
+                        self.out_of_files = true;
+                        break;
+                    }
+                },
+            }
+        }
+        if !self.unaccepted.contains(&place) {
+            self.unaccepted.push(place);
+        }
+    }
+
+    /// Accepts one connection; false when the listener is gone.
+    fn accept_one(&mut self, place: Place) -> io::Result<bool> {
+        let listeners = self.machine.listeners.borrow();
+        match place {
+            Place::Tcp(index) => {
+                let Some(listener) = listeners.tcp.get(index) else { return Ok(false) };
+                let (stream, address) = listener.accept()?;
+                drop(listeners);
+                self.welcome_tcp(stream, address);
+            }
+            Place::Unix => {
+                let Some(listener) = &listeners.unix else { return Ok(false) };
+                let (stream, _) = listener.accept()?;
+                drop(listeners);
+                let path = String::from_utf8_lossy(&self.node.engine.server.config.unixsocket).into_owned();
+                let address = format!("{path}:0");
+                let peer = Peer {
+                    addr: address.clone(),
+                    local_addr: address,
+                    fd: stream.as_raw_fd(),
+                    unix_socket: true,
+                };
+                self.welcome(Stream::Unix(stream), peer);
+            }
+        }
+        Ok(true)
+    }
+
+    fn welcome_tcp(&mut self, mut stream: TcpStream, address: SocketAddr) {
+        let config = &self.node.engine.server.config;
+        if config.protected_mode && config.requirepass.is_empty() && !address.ip().is_loopback() {
+            // Best effort: whoever is refused has no claim to the reason.
+            let _ = stream.write(DENIED.as_bytes());
+            self.machine.rejected.set(self.machine.rejected.get() + 1);
+            return;
+        }
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        if config.tcp_keepalive > 0 {
+            let idle = u64::from(config.tcp_keepalive);
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(idle))
+                .with_interval(Duration::from_secs((idle / 3).max(1)))
+                .with_retries(3);
+            let _ = socket.set_tcp_keepalive(&keepalive);
+        }
+        let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        let peer =
+            Peer { addr: address.to_string(), local_addr: local, fd: stream.as_raw_fd(), unix_socket: false };
+        self.welcome(Stream::Tcp(stream), peer);
+    }
+
+    fn welcome(&mut self, mut stream: Stream, peer: Peer) {
+        let server = &self.node.engine.server;
+        if server.sessions.len() >= server.config.maxclients as usize {
+            let _ = stream.write(b"-ERR max number of clients reached\r\n");
+            self.machine.rejected.set(self.machine.rejected.get() + 1);
+            return;
+        }
+        let id = self.node.open(self.now, peer);
+        let slot = id.0 as usize;
+        match Connection::new(stream, &self.registry, Token(slot)) {
+            Ok(connection) => {
+                if self.connections.len() <= slot {
+                    self.connections.resize_with(slot + 1, || None);
+                }
+                self.connections[slot] = Some(connection);
+            }
+            Err(error) => {
+                log::warning(&format!("Error registering fd event for the new client: {}", reason(&error)));
+                self.node.close(id);
+            }
+        }
+    }
+
+    /// Does what the node asks for.
+    #[inline]
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.node.poll_effect() {
+            self.carry_out_one(effect);
+        }
+    }
+
+    #[cold]
+    fn carry_out_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Free(garbage) => self.machine.freeing.borrow_mut().free(garbage),
+            Effect::Log(level, line) => log::log(level_of(level), &line),
+            Effect::Close { session, flush } => {
+                let wish = if flush { Closing::AfterReply } else { Closing::Now };
+                let sessions = &mut self.node.engine.server.sessions;
+                if let Some(session) = sessions.get_mut(session) {
+                    session.close(wish);
+                }
+                sessions.queue_id(session);
+            }
+            Effect::Stall(time) => {
+                std::thread::sleep(time);
+                self.now = self.machine.clock.now();
+            }
+            Effect::Shutdown { .. } => self.stop(),
+            Effect::Crash(why) => crash::crash(&why),
+            // Nobody listens: there is no log of commands and no replica.
+            Effect::Propagate { .. } => {}
+            // These the node keeps for itself.
+            Effect::Unblocked(_) | Effect::Resume => {}
+        }
+    }
+
+    fn take_signal(&mut self) {
+        if let Some(name) = self.signals.take() {
+            log::notice(&format!("Received {name} scheduling shutdown..."));
+            self.stop();
+        }
+    }
+
+    /// Ends the turn, and then the loop.
+    fn stop(&mut self) {
+        if self.exit.is_none() {
+            log::notice("User requested shutdown...");
+            self.machine.listeners.borrow_mut().close();
+            self.exit = Some(0);
+        }
+    }
+}
+
+fn level_of(level: LogLevel) -> config::LogLevel {
+    match level {
+        LogLevel::Debug => config::LogLevel::Debug,
+        LogLevel::Verbose => config::LogLevel::Verbose,
+        LogLevel::Notice => config::LogLevel::Notice,
+        LogLevel::Warning => config::LogLevel::Warning,
+    }
+}
+
+/// What a client from elsewhere is told in protected mode; clients look for these words.
+const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password \
+is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
+connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
+sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same \
+host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG \
+REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis \
+configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started \
+the server manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication \
+password for the default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";

@@ -1,0 +1,163 @@
+//! What the engine may ask of the real world: measurements, and changed parameters put into force.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use config::{Config, OomScoreAdj};
+use engine::host::{Report, RewriteError};
+use node::Host;
+
+use crate::clock::Clock;
+use crate::free::Freeing;
+use crate::listener::Listeners;
+use crate::memory::{self, ThreadCounters};
+use crate::process::{self, Who};
+use crate::text::reason;
+use crate::{log, oom};
+
+/// The surroundings of a node: this process on this machine.
+pub(crate) struct Machine {
+    pub(crate) clock: Clock,
+    pub(crate) memory: ThreadCounters,
+    pub(crate) listeners: RefCell<Listeners>,
+    pub(crate) freeing: RefCell<Freeing>,
+    pub(crate) config_file: Option<PathBuf>,
+    /// The badness that the kernel gave the process at its start.
+    pub(crate) oom_score: i32,
+    pub(crate) rejected: Cell<u64>,
+    pub(crate) reads: Cell<u64>,
+    pub(crate) writes: Cell<u64>,
+}
+
+impl Host for Machine {
+    #[inline]
+    fn ticks(&self) -> u64 {
+        self.clock.ticks()
+    }
+
+    #[inline]
+    fn memory_used(&self) -> usize {
+        self.memory.used()
+    }
+
+    fn report(&self) -> Report {
+        let figures = memory::figures();
+        let rss = process::resident_bytes();
+        let (all, children, main) = (
+            process::cpu_time(Who::Process),
+            process::cpu_time(Who::Children),
+            process::cpu_time(Who::Thread),
+        );
+        let freeing = self.freeing.borrow();
+        Report {
+            pid: std::process::id(),
+            os: process::os_name(),
+            executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+            config_file: self.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            rss,
+            system_memory: process::system_memory(),
+            allocated: figures.allocated,
+            active: figures.active,
+            resident: figures.resident,
+            retained: figures.retained,
+            fragmentation_bytes: figures.active.saturating_sub(figures.allocated),
+            cpu_user: all.user,
+            cpu_sys: all.system,
+            cpu_user_children: children.user,
+            cpu_sys_children: children.system,
+            cpu_user_main: main.user,
+            cpu_sys_main: main.system,
+            lazyfree_pending: freeing.pending(),
+            lazyfreed: freeing.freed(),
+            connections_rejected: self.rejected.get(),
+            io_reads: self.reads.get(),
+            io_writes: self.writes.get(),
+        }
+    }
+
+    fn reconfigure(&self, config: &Config, changed: &[&'static str]) -> Result<(), String> {
+        let has = |name: &str| changed.contains(&name);
+        if has("dir") {
+            let path = Path::new(std::ffi::OsStr::from_bytes(&config.dir));
+            std::env::set_current_dir(path).map_err(|error| reason(&error))?;
+        }
+        if has("maxclients") {
+            match process::raise_open_files(config.maxclients) {
+                Ok(clients) if clients < config.maxclients => {
+                    return Err(format!(
+                        "The operating system is not able to handle the specified number of clients, try with {clients}"
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if has("port") || has("bind") {
+            self.listeners.borrow_mut().rebind(&config.bind, config.port).map_err(|()| {
+                match has("bind") {
+                    true => "Failed to bind to specified addresses.",
+                    false => "Unable to listen on this port. Check server logs.",
+                }
+                .to_owned()
+            })?;
+        }
+        if (has("oom-score-adj") || has("oom-score-adj-values"))
+            && (config.oom_score_adj != OomScoreAdj::No || has("oom-score-adj"))
+        {
+            oom::adjust(config, self.oom_score)
+                .map_err(|()| "Failed to set current oom_score_adj. Check server logs.".to_owned())?;
+        }
+        if has("loglevel") {
+            log::set_level(config.loglevel);
+        }
+        if has("jemalloc-bg-thread") {
+            memory::set_background_thread(config.jemalloc_bg_thread);
+        }
+        Ok(())
+    }
+
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+        let path = self.config_file.as_ref().ok_or(RewriteError::NoFile)?;
+        let old = match fs::read(path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(RewriteError::Failed(reason(&error))),
+        };
+        replace(path, rewrite(&old).as_bytes()).map_err(|error| {
+            log::warning(&format!("CONFIG REWRITE failed: {}", reason(&error)));
+            RewriteError::Failed(reason(&error))
+        })
+    }
+
+    fn purge(&self) {
+        memory::purge();
+    }
+
+    fn allocator_stats(&self) -> String {
+        memory::report()
+    }
+}
+
+/// Replaces a file by one with this content, so that a crash leaves either the old or the new one.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!("{name}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = fs::File::create(&temporary)?;
+        if let Ok(old) = fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
