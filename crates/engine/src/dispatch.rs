@@ -83,6 +83,7 @@ impl Engine {
             run_id,
             active_expiry: true,
             propagation: None,
+            browser_logged: None,
         };
         let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
         engine.listen();
@@ -128,7 +129,11 @@ impl Engine {
         let row = match self.find(request) {
             Ok(row) => row,
             Err(error) => {
-                self.refuse(session, None, error);
+                if is_http(request.arg(0)) {
+                    self.cut_off_browser(session, now);
+                } else {
+                    self.refuse(session, None, error);
+                }
                 return Outcome::Done;
             }
         };
@@ -170,6 +175,24 @@ impl Engine {
             let sub = String::from_utf8_lossy(&sub[..sub.len().min(128)]);
             Error::from(format!("ERR unknown subcommand '{sub}'. Try {} HELP.", row.name.to_uppercase()))
         })
+    }
+
+    /// Drops a link that speaks HTTP: a web page that makes its visitor's browser talk to us must not get further.
+    #[cold]
+    fn cut_off_browser(&mut self, session: &mut Session, now: Now) {
+        session.close(Closing::Now);
+        // A page can try often: one line a minute says it.
+        let last = &mut self.server.browser_logged;
+        if last.is_none_or(|at| now.instant.saturating_since(at).as_secs() >= 60) {
+            *last = Some(now.instant);
+            let line = format!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+                 This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+                 instance. Connection from {} aborted.",
+                session.addr
+            );
+            self.server.log(crate::effect::LogLevel::Warning, line);
+        }
     }
 
     /// Answers a request that does not reach its handler.
@@ -596,6 +619,11 @@ fn mute(session: &mut Session, before: usize) {
     if matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip) {
         session.out.truncate(before);
     }
+}
+
+/// Says whether the first word of a request is one that only a browser would say.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 fn strip(message: &str) -> &str {

@@ -40,6 +40,8 @@ pub struct Server {
     pub active_expiry: bool,
     /// What a handler wants propagated instead of its request; only kept while somebody listens.
     pub(crate) propagation: Option<Vec<Vec<Box<[u8]>>>>,
+    /// When the log last told of a browser.
+    pub(crate) browser_logged: Option<base::time::Instant>,
 }
 
 impl Server {
