@@ -1,3 +1,5 @@
+//! Tests of the quicklist: against a model, against bytes of Redis, and on malformed bytes.
+
 use base::rng::Rng;
 
 use super::*;
