@@ -26,8 +26,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["base", "resp", "structures", "keyspace", "config", "engine", "node"];
 
 /// The only files outside `structures` in which `unsafe` may stand, each for the reason that its `//!` gives.
-const UNSAFE_FILES: &[&str] =
-    &["crates/keyspace/src/word.rs", "crates/server/src/memory.rs", "crates/server/src/clock.rs", "crates/server/src/signals.rs"];
+const UNSAFE_FILES: &[&str] = &[
+    "crates/keyspace/src/word.rs",
+    "crates/server/src/memory.rs",
+    "crates/server/src/clock.rs",
+    "crates/server/src/signals.rs",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
