@@ -15,6 +15,14 @@ pub enum Class {
     KeyMiss,
 }
 
+impl Class {
+    /// Returns whether the event is the deletion of a key by the server itself.
+    #[inline]
+    pub fn is_deletion(self) -> bool {
+        matches!(self, Class::Expired | Class::Evicted)
+    }
+}
+
 /// Who wants to hear of changes; with nobody listening a change costs one addition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listening(u8);
@@ -92,10 +100,16 @@ impl Recorder {
 
     #[cold]
     fn push(&mut self, db: usize, key: &[u8], class: Class, event: &'static str) {
+        // Commands are propagated as their outcomes; only deletions that no command asked for are read from here.
+        let propagates = self.listening.any(Listening::PROPAGATE) && class.is_deletion();
+        if !propagates && !self.listening.any(!Listening::PROPAGATE) {
+            return;
+        }
         self.changes.push(Change { db, key: key.into(), class, event });
     }
 
     /// Takes a value that may be large; what is cheap to free is freed here.
+    #[inline]
     pub fn discard(&mut self, value: crate::Value) {
         if value.effort() > LAZY_EFFORT {
             self.garbage.push(Garbage::Value(value));

@@ -4,6 +4,7 @@ use base::hash::HashSeed;
 use base::rng::Rng;
 use structures::{Dict, Record};
 
+use crate::change::Garbage;
 use crate::evict::Evictor;
 use crate::{Limits, Recorder, Value};
 
@@ -80,7 +81,7 @@ impl Keyspace {
         let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
         let removed = old.len();
         if lazy && removed > 0 {
-            self.recorder.garbage.push(crate::change::Garbage::Db(Box::new(old)));
+            self.recorder.garbage.push(Garbage::Db(Box::new(old)));
         }
         removed
     }
@@ -90,10 +91,23 @@ impl Keyspace {
         let mut more = false;
         for db in &mut self.dbs {
             more |= db.table.rehash_step(buckets);
-            if let Some(retired) = db.table.take_retired() {
-                self.recorder.garbage.push(crate::change::Garbage::Table(retired));
-            }
         }
+        self.retire();
         more
+    }
+
+    /// Hands out the memory of tables that were outgrown.
+    pub fn retire(&mut self) {
+        for db in 0..self.dbs.len() {
+            self.retire_table(db);
+        }
+    }
+
+    /// Hands out the memory of the table that database `db` has outgrown, so that it is not freed on the command path.
+    #[inline]
+    pub fn retire_table(&mut self, db: usize) {
+        if let Some(retired) = self.dbs[db].table.take_retired() {
+            self.recorder.garbage.push(Garbage::Table(retired));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use structures::dict::{Occupied, Slot};
 use structures::{Buf, Payload, WordRef};
 
-use crate::change::Class;
+use crate::change::{Class, Garbage};
 use crate::keys::{assign_text, new_text};
 use crate::text::Text;
 use crate::{Entry, Kind, Recorder, Value, WrongType};
@@ -118,7 +118,11 @@ impl<T: Kind> Drop for Edit<'_, T> {
                 self.recorder.event(self.db, entry.key(), Class::Generic, "del");
             }
         } else {
-            found.get_mut().set_word(value.wrap());
+            let mut value = value.wrap();
+            if let Some(retired) = value.take_retired() {
+                self.recorder.garbage.push(Garbage::Table(retired));
+            }
+            found.get_mut().set_word(value);
         }
     }
 }

@@ -31,6 +31,15 @@ pub struct Evictor {
     next_db: usize,
 }
 
+/// What an eviction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    pub db: usize,
+    pub key: Box<[u8]>,
+    /// Estimate of the bytes that will be free only after the value went elsewhere.
+    pub deferred: usize,
+}
+
 #[derive(Debug)]
 struct Candidate {
     score: u64,
@@ -39,6 +48,8 @@ struct Candidate {
 }
 
 const POOL: usize = 16;
+/// Elements that the size of an evicted collection is estimated from.
+const SIZE_SAMPLES: usize = 16;
 const AGE_MASK: u32 = 0xff_ffff;
 /// Counter that a new key starts with, so that it is not evicted before it could be used again.
 const LFU_INIT: u8 = 5;
@@ -111,25 +122,30 @@ fn score(entry: &Entry, order: Order, aging: Aging, now_ms: i64) -> u64 {
 impl Keyspace {
     /// Evicts one key by the policy and returns its database and name; `None` when there is no candidate.
     ///
-    /// The event `evicted` is recorded; the caller goes on until memory suffices.
+    /// The event `evicted` is recorded; the caller goes on until memory suffices. Unless `lazy`, the memory is free when
+    /// this returns: who measures it would evict more than needed while large values wait to be freed elsewhere.
     pub fn evict_one(
         &mut self,
         scope: Scope,
         order: Order,
         samples: usize,
         now_ms: i64,
-    ) -> Option<(usize, Box<[u8]>)> {
+        lazy: bool,
+    ) -> Option<Evicted> {
         let (db, key) = match order {
             Order::Random => self.random_victim(scope)?,
             _ => self.best_victim(scope, order, samples, now_ms)?,
         };
         let mut entry = self.dbs[db].table.remove(&key)?;
-        if let Some(value) = entry.take_word() {
+        let mut deferred = 0;
+        if let Some(value) = entry.take_word().filter(|_| lazy) {
+            let (size, before) = (value.heap_size(SIZE_SAMPLES), self.recorder.garbage.len());
             self.recorder.discard(value);
+            deferred = if self.recorder.garbage.len() > before { size } else { 0 };
         }
         self.recorder.evicted += 1;
-        self.recorder.changed(db, &key, Class::Evicted, "evicted");
-        Some((db, key))
+        self.recorder.event(db, &key, Class::Evicted, "evicted");
+        Some(Evicted { db, key, deferred })
     }
 
     fn random_victim(&mut self, scope: Scope) -> Option<(usize, Box<[u8]>)> {

@@ -8,6 +8,7 @@ use structures::{Dict, Item, Listpack, Pair};
 use crate::Limits;
 
 /// A hash in one of its encodings.
+#[derive(Clone)]
 pub enum Hash {
     Packed(Listpack),
     Table(Box<Dict<Pair>>),

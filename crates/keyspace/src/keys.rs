@@ -59,7 +59,30 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Finds a live key without counting or touching it (TYPE, TTL, OBJECT and the like).
+    /// Finds a live key for writing, as [`Keys::find`] does, and updates its access age.
+    #[inline]
+    pub fn find_touched(&mut self, key: &[u8]) -> Option<Occupied<'_, Entry>> {
+        let no_touch = self.no_touch;
+        let Keyspace { dbs, recorder, keep_expired, rng, aging, .. } = &mut *self.space;
+        let mut found = dbs[self.db].table.find(key)?;
+        match found.get().stamp() {
+            Some(at) if at <= self.now_ms => {
+                if !*keep_expired {
+                    let entry = found.remove();
+                    recorder.expire(self.db, key, entry);
+                }
+                None
+            }
+            _ => {
+                if !no_touch {
+                    touch(found.get_mut(), *aging, self.now_ms, rng);
+                }
+                Some(found)
+            }
+        }
+    }
+
+    /// Finds a live key without counting or touching it (OBJECT, and commands that look at several keys).
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         self.find(key).map(|found| &*found.into_mut())
     }
@@ -67,6 +90,18 @@ impl<'a> Keys<'a> {
     /// Finds a live key for reading: counts a hit or a miss and updates its access age.
     #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Option<&Entry> {
+        let touches = !self.no_touch;
+        self.look(key, touches)
+    }
+
+    /// Finds a live key for reading as [`Keys::lookup`] does, but leaves its access age as it is (TYPE, TTL, EXISTS).
+    #[inline]
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look(key, false)
+    }
+
+    #[inline]
+    fn look(&mut self, key: &[u8], touches: bool) -> Option<&Entry> {
         let Keyspace { dbs, recorder, keep_expired, rng, aging, .. } = &mut *self.space;
         let Some(mut found) = dbs[self.db].table.find(key) else {
             recorder.miss(self.db, key);
@@ -83,7 +118,7 @@ impl<'a> Keys<'a> {
             }
             _ => {
                 recorder.hits += 1;
-                if !self.no_touch {
+                if touches {
                     touch(found.get_mut(), *aging, self.now_ms, rng);
                 }
                 Some(found.into_mut())
@@ -244,16 +279,7 @@ impl<'a> Keys<'a> {
 
     /// Removes a live key and returns its entry; the caller records the event.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.find(key).map(Occupied::remove)?;
-        self.retire_table();
-        Some(entry)
-    }
-
-    /// Hands the memory of a finished old table over, so that it is not freed on the command path.
-    fn retire_table(&mut self) {
-        if let Some(retired) = self.space.dbs[self.db].table.take_retired() {
-            self.space.recorder.garbage.push(crate::change::Garbage::Table(retired));
-        }
+        self.find(key).map(Occupied::remove)
     }
 
     /// Deletes a live key: records `event` (`del`), frees large values elsewhere when `lazy`. Returns whether it was there.
@@ -271,12 +297,15 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Puts an entry whose key is not in the database.
+    /// Puts an entry whose key is not in the database, or there only as an expired one that is kept.
     pub fn put(&mut self, entry: Entry) {
-        let key: Box<[u8]> = entry.key().into();
-        let old = self.space.dbs[self.db].table.insert(entry);
-        debug_assert!(old.is_none(), "put() takes the place of a missing key");
-        self.space.recorder.created(self.db, &key);
+        let Keyspace { dbs, recorder, .. } = &mut *self.space;
+        recorder.created(self.db, entry.key());
+        if let Some(mut expired) = dbs[self.db].table.insert(entry)
+            && let Some(value) = expired.take_word()
+        {
+            recorder.discard(value);
+        }
     }
 
     /// Returns the expiry of a live key: `None` if the key is missing, `Some(None)` if it has none.
@@ -312,6 +341,27 @@ impl<'a> Keys<'a> {
     pub fn initial_age(&self) -> u32 {
         evict::initial_age(self.space.aging, self.now_ms)
     }
+}
+
+/// Returns a deep copy of an entry under another key, with another expiry; its access age is that of the original.
+pub fn duplicate(entry: &Entry, key: &[u8], at: Option<i64>) -> Entry {
+    let mut copy = match entry.payload() {
+        Payload::Bytes(bytes) => Entry::with_bytes(key, bytes, at),
+        Payload::Word(word) => Entry::with_word(key, Value::clone(&word), at),
+    };
+    copy.set_age(entry.age());
+    copy
+}
+
+/// Returns an entry's value under another key; expiry and access age go with it.
+pub fn rename(mut entry: Entry, key: &[u8]) -> Entry {
+    let at = entry.stamp();
+    let mut renamed = match entry.bytes() {
+        Some(bytes) => Entry::with_bytes(key, bytes, at),
+        None => Entry::with_word(key, entry.take_word().expect("what is not inline is a word"), at),
+    };
+    renamed.set_age(entry.age());
+    renamed
 }
 
 /// Returns the type of an entry's value.
@@ -379,7 +429,7 @@ impl crate::Recorder {
         if let Some(value) = entry.take_word() {
             self.discard(value);
         }
-        self.changed(db, key, Class::Expired, "expired");
+        self.event(db, key, Class::Expired, "expired");
     }
 
     #[inline]

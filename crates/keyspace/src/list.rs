@@ -9,6 +9,7 @@ use structures::quicklist::Fill;
 use structures::{Item, Listpack, Quicklist, listpack, quicklist};
 
 /// A list in one of its encodings.
+#[derive(Clone)]
 pub enum List {
     Packed(Listpack),
     Quick(Box<Quicklist>),

@@ -3,6 +3,7 @@
 use structures::{Blob, Dict, Intset, Listpack};
 
 /// A set in one of its encodings.
+#[derive(Clone)]
 pub enum Set {
     Ints(Intset),
     Packed(Listpack),

@@ -1,12 +1,14 @@
 //! What a key can hold.
 
 use structures::Buf;
+use structures::dict::Retired;
 
 use crate::{Class, Hash, List, Set, ZSet};
 
 /// A value in one of its encodings; every variant owns one thin pointer or an integer.
 ///
 /// Short strings are not here: a record keeps them inline as bytes (see [`crate::Text`]).
+#[derive(Clone)]
 pub enum Value {
     /// A string that reads as an integer.
     Int(i64),
@@ -17,6 +19,9 @@ pub enum Value {
     Hash(Hash),
     ZSet(ZSet),
 }
+
+/// Bytes of a long string that take as long to free as a small allocation, roughly.
+const TEXT_PER_EFFORT: usize = 64 << 10;
 
 /// The type names that `TYPE` answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +91,24 @@ impl Value {
     /// Returns roughly how many allocations freeing the value takes (Redis' lazyfreeGetFreeEffort).
     pub fn effort(&self) -> usize {
         match self {
-            Value::Int(_) | Value::Text(_) => 1,
+            Value::Int(_) => 1,
+            // Giving pages back takes its time, too.
+            Value::Text(buf) => 1 + buf.heap_size() / TEXT_PER_EFFORT,
             Value::List(list) => list.effort(),
             Value::Set(set) => set.effort(),
             Value::Hash(hash) => hash.effort(),
             Value::ZSet(zset) => zset.effort(),
+        }
+    }
+
+    /// Takes the memory of a table that the value has outgrown, to be freed elsewhere.
+    #[inline]
+    pub(crate) fn take_retired(&mut self) -> Option<Retired> {
+        match self {
+            Value::Set(Set::Table(table)) => table.take_retired(),
+            Value::Hash(Hash::Table(table)) => table.take_retired(),
+            Value::ZSet(ZSet::Ranked(ranked)) => ranked.take_retired(),
+            _ => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use structures::{Listpack, RankedSet};
 
 /// A sorted set in one of its encodings.
+#[derive(Clone)]
 pub enum ZSet {
     Packed(Listpack),
     Ranked(Box<RankedSet>),

@@ -446,6 +446,18 @@ impl<E: Entry> Dict<E> {
     }
 }
 
+impl<E: Entry + Clone> Clone for Dict<E> {
+    /// Returns a dict of copies of all entries, in a table of the right size.
+    fn clone(&self) -> Self {
+        let mut copy = Dict::new(self.seed);
+        copy.reserve(self.len);
+        for entry in self {
+            copy.place(self.hash(entry.key()), entry.clone());
+        }
+        copy
+    }
+}
+
 impl<E: Entry> Drop for Dict<E> {
     fn drop(&mut self) {
         for table in &self.tables {

@@ -16,7 +16,7 @@ use std::ops::Range;
 use base::hash::HashSeed;
 use base::rng::Rng;
 
-use crate::dict::{Dict, Slot};
+use crate::dict::{Dict, Retired, Slot};
 use crate::member::Member;
 use crate::ordered::{Item, Ordered};
 
@@ -115,6 +115,12 @@ impl RankedSet {
     /// Returns the bytes allocated for members, order and hash table.
     pub fn heap_size(&self) -> usize {
         self.member_bytes + self.order.heap_size() + self.members.bytes()
+    }
+
+    /// Takes the memory of a finished hash table, to be freed elsewhere; see [`Dict::take_retired`].
+    #[inline]
+    pub fn take_retired(&mut self) -> Option<Retired> {
+        self.members.take_retired()
     }
 
     /// Returns the score of a member.
@@ -311,6 +317,18 @@ impl RankedSet {
     fn view(&self, item: Item) -> (&[u8], f64) {
         // SAFETY: Items in the order point to members in the dict, which cannot change while `self` is borrowed.
         (unsafe { item.member.bytes() }, item.score)
+    }
+}
+
+impl Clone for RankedSet {
+    fn clone(&self) -> RankedSet {
+        let mut copy = RankedSet::new(self.members.seed());
+        copy.members.reserve(self.len());
+        // In order, each member goes to the end of the last leaf.
+        for (member, score) in self.iter() {
+            copy.insert(member, score);
+        }
+        copy
     }
 }
 
