@@ -12,6 +12,8 @@ pub enum OnTimeout {
     NullArray,
     Null,
     Int(i64),
+    /// What WAITAOF counts: here, and on replicas.
+    Counts(i64, i64),
     /// An empty answer is not possible: nothing is sent.
     Silent,
 }

@@ -8,13 +8,27 @@ use crate::notify;
 use crate::session::Session;
 
 impl Engine {
-    /// Turns the changes that the last command recorded into notifications, failed WATCHes, wake-ups and effects.
+    /// Turns the changes of the last command or transaction into notifications, failed WATCHes, wake-ups and effects.
     #[inline]
     pub(crate) fn commit(&mut self, session: &mut Session) {
-        let recorder = &mut self.keyspace.recorder;
+        self.settle(session, true);
+    }
+
+    /// Does the same for changes that no command asked for and that have nothing to do with each other.
+    pub(crate) fn commit_apart(&mut self, session: &mut Session) {
+        self.settle(session, false);
+    }
+
+    #[inline]
+    fn settle(&mut self, session: &mut Session, together: bool) {
+        let recorder = &self.keyspace.recorder;
+        if recorder.listening.any(Listening::PROPAGATE) {
+            self.server.propagate_unit(recorder, together);
+        }
         if !recorder.changes.is_empty() {
             self.commit_changes(session);
         }
+        self.keyspace.retire_table(session.db);
         let recorder = &mut self.keyspace.recorder;
         if !recorder.garbage.is_empty() {
             self.server.effects.extend(recorder.garbage.drain(..).map(Effect::Free));

@@ -3,7 +3,7 @@
 use base::rng::Rng;
 use base::time::{Instant, Now};
 use config::Config;
-use keyspace::{Keys, Keyspace};
+use keyspace::{Keys, Keyspace, Listening};
 use resp::decode::Request;
 
 use crate::blocking::{Blocked, OnTimeout};
@@ -82,7 +82,8 @@ impl Engine {
             started: now,
             run_id,
             active_expiry: true,
-            propagation: None,
+            listen_propagation: false,
+            propagation: Default::default(),
             browser_logged: None,
         };
         let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
@@ -112,6 +113,12 @@ impl Engine {
     /// Tells the keyspace who listens to its changes.
     fn listen(&mut self) {
         self.keyspace.recorder.listening = self.server.listening();
+    }
+
+    /// Turns [`Effect::Propagate`] on or off: what every command comes to, for a log or replicas.
+    pub fn listen_propagation(&mut self, on: bool) {
+        self.server.listen_propagation = on;
+        self.listen();
     }
 
     /// Executes one request of a session that was taken out of the table of sessions.
@@ -232,6 +239,7 @@ impl Engine {
         {
             monitor::feed(&mut self.server, session, now, request);
         }
+        let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
@@ -262,6 +270,14 @@ impl Engine {
             }
         };
         session.out = buffer;
+        let recorder = &self.keyspace.recorder;
+        if recorder.listening.any(Listening::PROPAGATE) {
+            if failed {
+                self.server.note_failure(recorder);
+            } else {
+                self.server.note_outcome(recorder, db, row, request, recorder.dirty != dirty);
+            }
+        }
         let spent = host.ticks().saturating_sub(start);
         self.account(now, session, row, request, spent, failed);
         mute(session, before);
@@ -369,25 +385,37 @@ impl Engine {
         }
     }
 
-    /// Evicts keys until memory is below `maxmemory`; returns whether it is.
+    /// Evicts keys until memory is below `maxmemory`, or as many as the time for it allows.
+    ///
+    /// Returns false when nothing is left to evict and memory is still short.
     pub(crate) fn make_room(&mut self, host: &dyn Host, now_ms: i64) -> bool {
-        let Some((scope, order)) = commands::config::eviction(&self.server.config) else {
-            return host.memory_used() <= self.server.config.maxmemory as usize;
-        };
+        let limit = self.server.config.maxmemory as usize;
+        if host.memory_used() <= limit {
+            return true;
+        }
+        let Some((scope, order)) = commands::config::eviction(&self.server.config) else { return false };
         let samples = self.server.config.maxmemory_samples as usize;
+        let lazy = self.server.config.lazyfree_lazy_eviction;
+        let budget_us = eviction_us(self.server.config.maxmemory_eviction_tenacity);
         let start = host.ticks();
-        let mut session = None;
+        // Nobody executes here that a notification could be addressed to: a session of no consequence stands in.
+        let mut nobody = Session::new(SessionId(u32::MAX), 0, Instant::default());
+        let (mut evicted, mut deferred) = (0u32, 0usize);
         let fits = loop {
-            if host.memory_used() <= self.server.config.maxmemory as usize {
+            if host.memory_used().saturating_sub(deferred) <= limit {
                 break true;
             }
-            if self.keyspace.evict_one(scope, order, samples, now_ms).is_none() {
+            let Some(victim) = self.keyspace.evict_one(scope, order, samples, now_ms, lazy) else {
                 break false;
+            };
+            deferred += victim.deferred;
+            self.commit_apart(&mut nobody);
+            evicted += 1;
+            if evicted.is_multiple_of(EVICTIONS_PER_LOOK) && host.ticks().saturating_sub(start) > budget_us {
+                // The rest is evicted between commands, which need not wait for it.
+                self.schedule.evict = true;
+                break true;
             }
-            // Nobody executes here that a notification could be addressed to: a session of no consequence stands in.
-            let session =
-                session.get_or_insert_with(|| Session::new(SessionId(u32::MAX), 0, Instant::default()));
-            self.commit(session);
         };
         let spent = host.ticks().saturating_sub(start);
         self.server.spike("eviction-cycle", spent, now_ms / 1000);
@@ -460,15 +488,22 @@ impl Cx<'_> {
     ///
     /// Called once per resulting command; with nobody listening it costs a comparison.
     pub fn propagate(&mut self, argv: &[&[u8]]) {
-        if self.keys.space.recorder.listening.any(keyspace::Listening::PROPAGATE) {
-            let argv = argv.iter().map(|arg| Box::from(*arg)).collect();
-            self.server.propagation.get_or_insert_default().push(argv);
+        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+            self.server.propagation.add_outcome(argv);
+        }
+    }
+
+    /// Says that the request is not to be logged or replicated, whatever it changed.
+    pub fn propagate_nothing(&mut self) {
+        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+            self.server.propagation.no_outcome();
         }
     }
 
     /// Runs a queued command inside EXEC.
     pub(crate) fn run_queued(&mut self, row: &'static Row, request: &OwnedRequest, out: &mut Reply<'_>) {
         let request = request.request();
+        let (db, dirty) = (self.session.db, self.keys.space.recorder.dirty);
         let start = self.host.ticks();
         let before = out.out.len();
         let failed = {
@@ -495,6 +530,14 @@ impl Cx<'_> {
                 }
             }
         };
+        let recorder = &self.keys.space.recorder;
+        if recorder.listening.any(Listening::PROPAGATE) {
+            if failed {
+                self.server.note_failure(recorder);
+            } else {
+                self.server.note_outcome(recorder, db, row, request, recorder.dirty != dirty);
+            }
+        }
         let spent = self.host.ticks().saturating_sub(start);
         let stats = &mut self.server.stats.per_command[row.id];
         stats.calls += 1;
@@ -603,12 +646,29 @@ impl Server {
     }
 }
 
+/// Keys evicted between two looks at the clock.
+const EVICTIONS_PER_LOOK: u32 = 16;
+
+/// Returns the microseconds that evictions may take at once, from `maxmemory-eviction-tenacity`.
+fn eviction_us(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => 50 * u64::from(tenacity),
+        11..=99 => (500.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+        _ => u64::MAX,
+    }
+}
+
 /// Writes what a client gets that waited in vain.
 pub(crate) fn on_timeout(out: &mut Reply<'_>, reply: OnTimeout) {
     match reply {
         OnTimeout::NullArray => out.null_array(),
         OnTimeout::Null => out.null(),
         OnTimeout::Int(n) => out.int(n),
+        OnTimeout::Counts(local, replicas) => {
+            out.array(2);
+            out.int(local);
+            out.int(replicas);
+        }
         OnTimeout::Silent => {}
     }
 }

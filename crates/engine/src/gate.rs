@@ -67,11 +67,13 @@ fn memory(engine: &mut Engine, host: &dyn Host, session: &Session, row: &Row, no
     if fits {
         return Ok(());
     }
-    let in_multi = session.multi.as_ref().is_some_and(|multi| row.name == "exec" && multi.denies_oom);
-    if row.flags.has(table::DENYOOM) || in_multi {
-        return Err(Error::OutOfMemory);
-    }
-    Ok(())
+    // Queueing takes memory, too, and so does a transaction with a command that does.
+    let refused = row.flags.has(table::DENYOOM)
+        || session.multi.as_ref().is_some_and(|multi| match row.name.as_str() {
+            "exec" => multi.denies_oom,
+            name => !matches!(name, "discard" | "multi" | "watch" | "unwatch" | "quit" | "reset"),
+        });
+    if refused { Err(Error::OutOfMemory) } else { Ok(()) }
 }
 
 fn postpones(engine: &Engine, session: &Session, row: &Row) -> bool {

@@ -19,6 +19,7 @@ pub mod multi;
 pub mod notify;
 pub mod pause;
 pub mod periodic;
+pub mod propagate;
 pub mod pubsub;
 pub mod server;
 pub mod session;

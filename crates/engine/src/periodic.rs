@@ -15,6 +15,8 @@ pub struct Schedule {
     cycle: Instant,
     rates: Instant,
     clients: Instant,
+    /// Memory is short, and the last eviction ran out of time.
+    pub(crate) evict: bool,
 }
 
 /// Share of a cycle that active expiry may use, in percent, and what each step of `active-expire-effort` adds.
@@ -30,6 +32,9 @@ const REHASH_US: u64 = 1000;
 impl Engine {
     /// Returns when [`Engine::periodic`] wants to be called next.
     pub fn next_periodic(&self) -> Option<Instant> {
+        if self.schedule.evict {
+            return Some(Instant::default());
+        }
         let mut next = self.schedule.cycle.min(self.schedule.rates).min(self.schedule.clients);
         if let Some(at) = self.server.waiting.next_deadline() {
             next = next.min(at);
@@ -49,6 +54,9 @@ impl Engine {
         }
         // A replica, or a server whose writes are paused, hides expired keys and leaves their deletion for later.
         self.keyspace.keep_expired = self.server.pause.writes();
+        if std::mem::take(&mut self.schedule.evict) {
+            self.make_room(host, now.unix_ms());
+        }
         if self.schedule.cycle <= now.instant {
             let period = Duration::from_micros(1_000_000 / u64::from(self.server.config.hz.max(1)));
             self.schedule.cycle = now.instant + period;
@@ -79,7 +87,8 @@ impl Engine {
         if self.server.config.maxmemory != 0 {
             self.make_room(host, now.unix_ms());
         }
-        self.commit(&mut nobody);
+        self.keyspace.retire();
+        self.commit_apart(&mut nobody);
         if !self.server.waiting.is_empty() {
             self.serve_waiting(now, host, &mut nobody);
         }
@@ -97,7 +106,7 @@ impl Engine {
             loop {
                 let step = self.keyspace.expire_step(db, now.unix_ms(), buckets);
                 looked += step.checked;
-                self.commit(nobody);
+                self.commit_apart(nobody);
                 if host.ticks() - start > budget_us {
                     self.server.stats.expired_time_cap_reached += 1;
                     self.server.stats.expire_cycle_us += host.ticks() - start;

@@ -11,6 +11,7 @@ use crate::blocking::Waiting;
 use crate::effect::Effect;
 use crate::latency::Latency;
 use crate::pause::Pause;
+use crate::propagate::Propagation;
 use crate::pubsub::PubSub;
 use crate::session::{SessionId, Sessions};
 use crate::slowlog::SlowLog;
@@ -38,8 +39,10 @@ pub struct Server {
     pub run_id: String,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expiry: bool,
-    /// What a handler wants propagated instead of its request; only kept while somebody listens.
-    pub(crate) propagation: Option<Vec<Vec<Box<[u8]>>>>,
+    /// Somebody wants [`Effect::Propagate`]; see [`crate::Engine::listen_propagation`].
+    pub listen_propagation: bool,
+    /// What is to be propagated of the unit that executes.
+    pub(crate) propagation: Propagation,
     /// When the log last told of a browser.
     pub(crate) browser_logged: Option<base::time::Instant>,
 }
@@ -54,6 +57,7 @@ impl Server {
         listening.set(Listening::NOTIFY, publishes);
         listening.set(Listening::RARE, publishes && rare);
         listening.set(Listening::WATCH, !self.watched.is_empty());
+        listening.set(Listening::PROPAGATE, self.listen_propagation);
         listening.set(Listening::BLOCKED, !self.waiting.is_empty());
         listening
     }

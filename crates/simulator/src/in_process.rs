@@ -55,6 +55,9 @@ impl InProcess {
             match effect {
                 Effect::Stall(time) => self.clock.advance(time),
                 Effect::Shutdown { .. } | Effect::Crash(_) => ended = true,
+                // Scenarios leave out what holds the commands of one request together.
+                Effect::Propagate { argv, .. } if matches!(&argv[..], [word] if matches!(&**word, b"MULTI" | b"EXEC")) =>
+                    {}
                 Effect::Propagate { argv, .. } => {
                     let words = argv.into_iter().map(Vec::from).collect();
                     self.effects.push(testkit::Effect { kind: "propagate".into(), words });
@@ -185,5 +188,7 @@ fn start(seed: u64, clock: &Clock) -> Node {
             .set_at_start(name.as_bytes(), &[value.as_bytes()])
             .unwrap_or_else(|error| panic!("{name} {value:?} is refused: {error}"));
     }
-    Node::new(config, Table::standard(), seed, clock.now())
+    let mut node = Node::new(config, Table::standard(), seed, clock.now());
+    node.engine.listen_propagation(true);
+    node
 }
