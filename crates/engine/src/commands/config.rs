@@ -31,6 +31,11 @@ pub(crate) fn apply(config: &Config, keyspace: &mut Keyspace) {
     }
 }
 
+/// Returns whether the policy needs to know when or how often each key was used.
+pub(crate) fn ages(config: &Config) -> bool {
+    matches!(eviction(config), Some((_, Order::Lru | Order::Lfu)))
+}
+
 /// Returns which keys are evicted and in which order; `None` for `noeviction`.
 pub(crate) fn eviction(config: &Config) -> Option<(Scope, Order)> {
     Some(match config.maxmemory_policy {

@@ -4,17 +4,27 @@ use crate::table::Family;
 
 pub mod bitmaps;
 pub mod config;
+pub mod expire;
 pub mod hashes;
 pub mod hyperloglogs;
+pub mod keys;
 mod list_moves;
 pub mod lists;
+pub mod object;
 pub mod pubsub;
 pub(crate) mod scan;
+pub mod sort;
 pub mod strings;
 pub mod transaction;
+pub mod wait;
 
 /// All families of this build.
 pub const FAMILIES: &[Family] = &[
+    Family { group: "generic", commands: keys::COMMANDS },
+    Family { group: "generic", commands: expire::COMMANDS },
+    Family { group: "generic", commands: object::COMMANDS },
+    Family { group: "generic", commands: sort::COMMANDS },
+    Family { group: "generic", commands: wait::COMMANDS },
     Family { group: "string", commands: strings::COMMANDS },
     Family { group: "bitmap", commands: bitmaps::COMMANDS },
     Family { group: "hyperloglog", commands: hyperloglogs::COMMANDS },
@@ -24,17 +34,19 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
 
-/// Writes a container's HELP: each subcommand with a line that says what it does.
+/// Writes a container's HELP: each subcommand with the lines that say what it does.
 pub(crate) fn help(cx: &crate::Cx<'_>, out: &mut crate::Reply<'_>, lines: &[(&str, &str)]) {
     let container = cx.row.name.split('|').next().unwrap_or_default().to_uppercase();
-    out.array(1 + 2 * lines.len() + 2);
+    out.array(3 + lines.iter().map(|(_, meaning)| 1 + meaning.lines().count()).sum::<usize>());
     out.simple(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for (usage, meaning) in lines {
         out.simple(usage);
-        out.simple(format!("    {meaning}"));
+        for line in meaning.lines() {
+            out.simple(format!("    {line}"));
+        }
     }
     out.simple("HELP");
-    out.simple("    Print this help.");
+    out.simple("    Prints this help.");
 }
 
 /// Writes an element of a collection as a bulk string.
