@@ -4,7 +4,8 @@ use base::number::IntText;
 use keyspace::list::{End, List};
 use keyspace::{Class, Type};
 
-use super::lists::{fill, pop_some, popped, pushed, reply_item};
+use super::lists::{fill, pop_some, popped, pushed};
+use super::reply_item;
 use crate::blocking::OnTimeout;
 use crate::dispatch::Mode;
 use crate::{Args, Cx, Error, Reply, Result};

@@ -8,6 +8,7 @@ use keyspace::{Class, Edit};
 use structures::{Fill, Item};
 
 use super::list_moves::{blmove, blmpop, blpop, brpop, brpoplpush, lmove, lmpop, rpoplpush};
+use super::reply_item;
 use crate::table::{self, Command, acl, at, command, counted, does, key, range};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -195,15 +196,6 @@ pub(super) const NOT_POSITIVE: Error = Error::text("ERR value is out of range, m
 /// Returns the limit on the nodes of lists.
 pub(super) fn fill(cx: &Cx<'_>) -> Fill {
     Fill::new(i64::from(cx.keys.space.limits.list_size))
-}
-
-/// Writes one element.
-#[inline]
-pub(super) fn reply_item(item: Item<'_>, out: &mut Reply<'_>) {
-    match item {
-        Item::Int(value) => out.bulk_int(value),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
 }
 
 /// Removes up to `count` elements from one end, writing them as an array, and says so. Returns how many there were.

@@ -13,6 +13,8 @@ pub mod lists;
 pub mod object;
 pub mod pubsub;
 pub(crate) mod scan;
+mod set_algebra;
+pub mod sets;
 pub mod sort;
 pub mod strings;
 pub mod transaction;
@@ -30,6 +32,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "hyperloglog", commands: hyperloglogs::COMMANDS },
     Family { group: "hash", commands: hashes::COMMANDS },
     Family { group: "list", commands: lists::COMMANDS },
+    Family { group: "set", commands: sets::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];

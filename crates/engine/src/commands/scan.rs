@@ -1,5 +1,4 @@
 //! What SCAN, SSCAN, HSCAN and ZSCAN have in common: cursors, options and the shape of the reply.
-#![allow(dead_code, reason = "the commands that scan land after this")]
 
 use base::glob::glob_match;
 use keyspace::Type;

@@ -3,7 +3,7 @@
 use base::rng::Rng;
 
 use super::bucket::SLOTS;
-use super::{Dict, Entry};
+use super::{Dict, Entry, Occupied};
 
 /// Random buckets looked at before taking the first entry after one of them.
 const TRIES: usize = 100;
@@ -34,6 +34,15 @@ impl<E: Entry> Dict<E> {
         let (table, index) = buckets.find(|&(table, index)| !self.tables[table].bucket(index).is_empty())?;
         let len = self.tables[table].bucket(index).chain_len();
         self.tables[table].entries(index).nth(rng.below(len as u64) as usize)
+    }
+
+    /// Takes an entry out by chance, each as likely as another.
+    pub fn remove_random(&mut self, rng: &mut Rng) -> Option<E> {
+        self.advance();
+        let key = self.random(rng)?.key();
+        let hash = self.hash(key);
+        let place = self.locate(key, hash)?;
+        Some(Occupied::new(self, place, hash).remove())
     }
 
     /// Calls `f` with up to `n` entries that lie together at a random place, and returns how many.
