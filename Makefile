@@ -1,0 +1,21 @@
+# Two commands for newcomers: `make run` and `make test`.
+
+PORT ?= 6379
+
+.PHONY: run test
+
+# Builds the server and runs it in the foreground; Ctrl-C stops it.
+run:
+	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
+	cargo build --release --package redstart
+	@echo
+	@echo "Redstart listens on 127.0.0.1:$(PORT), from this machine only, and keeps its data in memory."
+	@echo "Connect with:  redis-cli -p $(PORT)        Another port:  make run PORT=7000        Stop:  Ctrl-C"
+	@echo
+	@exec target/release/redstart server --port $(PORT) --bind 127.0.0.1 -::1
+
+# Installs what the tests need (redis-server, redis-py, ioredis) and runs all of them.
+test:
+	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
+	@scripts/install-test-tools
+	@cargo run --quiet --package xtask -- test
