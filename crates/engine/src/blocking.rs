@@ -29,10 +29,19 @@ pub struct Blocked {
     pub on_timeout: OnTimeout,
 }
 
+/// A key that changed, with those who wait for it in order of arrival.
+#[derive(Debug)]
+pub struct Ready {
+    pub db: usize,
+    pub key: Box<[u8]>,
+    pub waiting: Vec<SessionId>,
+}
+
 /// All waiting clients, by key in order of arrival, and by deadline.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    queues: BTreeMap<(usize, Box<[u8]>), VecDeque<SessionId>>,
+    /// By database; none is empty, nor is any queue.
+    queues: BTreeMap<usize, BTreeMap<Box<[u8]>, VecDeque<SessionId>>>,
     deadlines: BTreeSet<(Instant, SessionId)>,
     /// Keys that changed while somebody waits for them, in order.
     ready: VecDeque<(usize, Box<[u8]>)>,
@@ -52,14 +61,15 @@ impl Waiting {
 
     /// Returns how many keys are waited for.
     pub fn keys(&self) -> usize {
-        self.queues.len()
+        self.queues.values().map(BTreeMap::len).sum()
     }
 
     /// Queues a client at the end of each of its keys' queues.
     pub fn add(&mut self, id: SessionId, blocked: &Blocked) {
         self.count += 1;
         for key in &blocked.keys {
-            let queue = self.queues.entry((blocked.db, key.clone())).or_default();
+            let queues = self.queues.entry(blocked.db).or_default();
+            let queue = queues.entry(key.clone()).or_default();
             if !queue.contains(&id) {
                 queue.push_back(id);
             }
@@ -72,13 +82,17 @@ impl Waiting {
     /// Takes a client out of all queues.
     pub fn remove(&mut self, id: SessionId, blocked: &Blocked) {
         self.count -= 1;
-        for key in &blocked.keys {
-            let place = (blocked.db, key.clone());
-            if let Some(queue) = self.queues.get_mut(&place) {
-                queue.retain(|other| *other != id);
-                if queue.is_empty() {
-                    self.queues.remove(&place);
+        if let Some(queues) = self.queues.get_mut(&blocked.db) {
+            for key in &blocked.keys {
+                if let Some(queue) = queues.get_mut(key) {
+                    queue.retain(|other| *other != id);
+                    if queue.is_empty() {
+                        queues.remove(key);
+                    }
                 }
+            }
+            if queues.is_empty() {
+                self.queues.remove(&blocked.db);
             }
         }
         if let Some(at) = blocked.deadline {
@@ -88,27 +102,28 @@ impl Waiting {
 
     /// Notes that a key changed; does nothing when nobody waits for it.
     pub fn signal(&mut self, db: usize, key: &[u8]) {
-        if self.queues.is_empty() || self.ready.iter().any(|(d, k)| *d == db && **k == *key) {
-            return;
-        }
-        let place = (db, Box::from(key));
-        if self.queues.contains_key(&place) {
-            self.ready.push_back(place);
+        // Every write comes here while anybody waits for anything: what nobody waits for costs no allocation.
+        if self.queues.get(&db).is_some_and(|queues| queues.contains_key(key))
+            && !self.ready.iter().any(|(d, k)| *d == db && **k == *key)
+        {
+            self.ready.push_back((db, key.into()));
         }
     }
 
     /// Notes that any key of a database may have changed (SWAPDB).
     pub fn signal_db(&mut self, db: usize) {
-        let keys: Vec<_> = self.queues.keys().filter(|(d, _)| *d == db).map(|(_, k)| k.clone()).collect();
+        let keys: Vec<_> = self.queues.get(&db).into_iter().flat_map(BTreeMap::keys).cloned().collect();
         for key in keys {
             self.signal(db, &key);
         }
     }
 
     /// Returns the next changed key with those who wait for it, first come first.
-    pub fn next_ready(&mut self) -> Option<Vec<SessionId>> {
-        let place = self.ready.pop_front()?;
-        Some(self.queues.get(&place).map(|queue| queue.iter().copied().collect()).unwrap_or_default())
+    pub fn next_ready(&mut self) -> Option<Ready> {
+        let (db, key) = self.ready.pop_front()?;
+        let queue = self.queues.get(&db).and_then(|queues| queues.get(&key));
+        let waiting = queue.map(|queue| queue.iter().copied().collect()).unwrap_or_default();
+        Some(Ready { db, key, waiting })
     }
 
     /// Returns the earliest deadline.

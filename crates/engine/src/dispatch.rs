@@ -334,8 +334,12 @@ impl Engine {
 
     /// Serves clients that wait for keys which changed, in the order of their arrival, until nothing changes any more.
     pub(crate) fn serve_waiting(&mut self, now: Now, host: &dyn Host, current: &mut Session) {
-        while let Some(ids) = self.server.waiting.next_ready() {
-            for id in ids {
+        while let Some(ready) = self.server.waiting.next_ready() {
+            for id in ready.waiting {
+                // Once the key is gone there is nothing for those behind; there may be many.
+                if !self.keyspace.dbs[ready.db].table.contains(&ready.key) {
+                    break;
+                }
                 if id != current.id {
                     self.retry(now, host, id);
                 }
