@@ -406,15 +406,15 @@ impl Engine {
         let mut nobody = Session::new(SessionId(u32::MAX), 0, Instant::default());
         let (mut evicted, mut deferred) = (0u32, 0usize);
         let fits = loop {
-            if host.memory_used().saturating_sub(deferred) <= limit {
-                break true;
-            }
             let Some(victim) = self.keyspace.evict_one(scope, order, samples, now_ms, lazy) else {
                 break false;
             };
             deferred += victim.deferred;
             self.commit_apart(&mut nobody);
             evicted += 1;
+            if host.memory_used().saturating_sub(deferred) <= limit {
+                break true;
+            }
             if evicted.is_multiple_of(EVICTIONS_PER_LOOK) && host.ticks().saturating_sub(start) > budget_us {
                 // The rest is evicted between commands, which need not wait for it.
                 self.schedule.evict = true;

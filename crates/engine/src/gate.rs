@@ -18,7 +18,7 @@ pub enum Verdict {
 pub fn check(
     engine: &mut Engine,
     host: &dyn Host,
-    session: &Session,
+    session: &mut Session,
     row: &Row,
     argc: usize,
     now_ms: i64,
@@ -62,8 +62,10 @@ pub fn check(
 }
 
 /// Evicts what exceeds `maxmemory`; refuses commands that need memory when that does not suffice.
-fn memory(engine: &mut Engine, host: &dyn Host, session: &Session, row: &Row, now_ms: i64) -> Result<()> {
+fn memory(engine: &mut Engine, host: &dyn Host, session: &mut Session, row: &Row, now_ms: i64) -> Result<()> {
     let fits = engine.make_room(host, now_ms);
+    // The session learns what it was sent, and that keys which it watches are gone.
+    engine.server.sessions.settle(session);
     if fits {
         return Ok(());
     }

@@ -31,11 +31,10 @@ impl Server {
     pub(crate) fn touch_watched(&mut self, session: &mut Session, db: usize, key: &[u8]) {
         let Some(ids) = self.watched.get(&(db, key.into())) else { return };
         for id in ids {
-            let watcher = if *id == session.id { Some(&mut *session) } else { self.sessions.get_mut(*id) };
-            let Some(watcher) = watcher else { continue };
-            let stale = watcher.watching.iter().any(|w| w.db == db && *w.key == *key && w.expired);
-            if !stale {
-                watcher.dirty_watch = true;
+            if *id == session.id {
+                session.touch_watched(db, key);
+            } else {
+                self.sessions.touch_watched(*id, db, key);
             }
         }
     }

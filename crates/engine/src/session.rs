@@ -210,6 +210,12 @@ impl Session {
         }
     }
 
+    /// Fails the next EXEC, as a watched key changed; one that was past its expiry before WATCH has nothing to lose.
+    pub(crate) fn touch_watched(&mut self, db: usize, key: &[u8]) {
+        let stale = self.watching.iter().any(|w| w.db == db && *w.key == *key && w.expired);
+        self.dirty_watch |= !stale;
+    }
+
     /// Returns how many channels, patterns and shard channels the session listens to.
     pub fn subscribed(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
@@ -250,6 +256,8 @@ struct Taken {
     id: SessionId,
     protocol: Protocol,
     pushes: Vec<u8>,
+    /// Keys under the session's watch that others changed meanwhile.
+    touched: Vec<(usize, Box<[u8]>)>,
 }
 
 impl Sessions {
@@ -291,7 +299,7 @@ impl Sessions {
     #[inline]
     pub fn take(&mut self, id: SessionId) -> Option<Box<Session>> {
         let session = self.slots.get_mut(id.0 as usize)?.take()?;
-        self.taken.push(Taken { id, protocol: session.protocol, pushes: Vec::new() });
+        self.taken.push(Taken { id, protocol: session.protocol, pushes: Vec::new(), touched: Vec::new() });
         Some(session)
     }
 
@@ -307,7 +315,7 @@ impl Sessions {
         self.slots[slot] = Some(session);
     }
 
-    /// Appends what was sent to an executing session meanwhile behind its reply.
+    /// Appends what was sent to an executing session meanwhile behind its reply, and tells it of changes to what it watches.
     #[inline]
     pub fn settle(&mut self, session: &mut Session) {
         for taken in &mut self.taken {
@@ -315,6 +323,9 @@ impl Sessions {
                 taken.protocol = session.protocol;
                 if !taken.pushes.is_empty() {
                     session.out.append(&mut taken.pushes);
+                }
+                for (db, key) in taken.touched.drain(..) {
+                    session.touch_watched(db, &key);
                 }
             }
         }
@@ -365,6 +376,15 @@ impl Sessions {
                     write(&mut crate::Reply::new(&mut taken.pushes, taken.protocol));
                 }
             }
+        }
+    }
+
+    /// Tells a session that a key under its watch changed; one that executes learns of it when it is done.
+    pub(crate) fn touch_watched(&mut self, id: SessionId, db: usize, key: &[u8]) {
+        if let Some(session) = self.get_mut(id) {
+            session.touch_watched(db, key);
+        } else if let Some(taken) = self.taken.iter_mut().find(|taken| taken.id == id) {
+            taken.touched.push((db, key.into()));
         }
     }
 
