@@ -1,0 +1,8 @@
+//! What the engine does beside replying: evicting, freeing, propagating; and what holds over many commands.
+#![forbid(unsafe_code)]
+
+mod eviction;
+mod freeing;
+mod propagation;
+mod scanning;
+mod world;

@@ -1,0 +1,157 @@
+//! An engine with one client, a clock that stands still and a host that measures what it is told to.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use base::time::{Instant, Now};
+use config::Config;
+use engine::host::{Report, RewriteError};
+use engine::session::OwnedRequest;
+use engine::table::Table;
+use engine::{Effect, Engine, Host, SessionId};
+use resp::decode::Request;
+
+/// Measurements as a test sets them.
+#[derive(Debug, Default)]
+pub struct Meters {
+    pub memory: Cell<usize>,
+    /// By how much memory shrinks with each look at it.
+    pub relief: Cell<usize>,
+    ticks: Cell<u64>,
+    /// Microseconds that pass with each look at the clock.
+    pub pace: Cell<u64>,
+}
+
+impl Host for Meters {
+    fn ticks(&self) -> u64 {
+        self.ticks.set(self.ticks.get() + self.pace.get());
+        self.ticks.get()
+    }
+
+    fn memory_used(&self) -> usize {
+        let used = self.memory.get();
+        self.memory.set(used.saturating_sub(self.relief.get()));
+        used
+    }
+
+    fn report(&self) -> Report {
+        Report::default()
+    }
+
+    fn reconfigure(&self, _: &Config, _: &[&'static str]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn rewrite_config(&self, _: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+        Err(RewriteError::NoFile)
+    }
+
+    fn purge(&self) {}
+
+    fn allocator_stats(&self) -> String {
+        String::new()
+    }
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub meters: Meters,
+    pub now: Now,
+    client: SessionId,
+}
+
+impl World {
+    /// Returns a server with these parameters.
+    pub fn new(parameters: &[(&str, &str)]) -> World {
+        let mut config = Config::default();
+        for (name, value) in parameters {
+            let words: Vec<&[u8]> = value.split(' ').map(str::as_bytes).collect();
+            config.set_at_start(name.as_bytes(), &words).unwrap();
+        }
+        let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_700_000_000_000_000 };
+        let mut engine = Engine::new(config, Table::standard(), 1, now);
+        let client = engine.open(now.instant);
+        let mut world = World { engine, meters: Meters::default(), now, client };
+        // The periodic work of the first moment is done.
+        world.tick();
+        world
+    }
+
+    /// Lets time pass without anything happening in it.
+    pub fn pass(&mut self, time: Duration) {
+        self.now.instant = self.now.instant + time;
+        self.now.unix_us += time.as_micros() as i64;
+    }
+
+    /// Does the periodic work that is due.
+    pub fn tick(&mut self) {
+        self.engine.periodic(self.now, &self.meters);
+    }
+
+    /// Executes a command for the client and returns the reply as bytes.
+    pub fn call_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        self.call_as(self.client, words)
+    }
+
+    /// Executes a command for another client.
+    pub fn call_as(&mut self, client: SessionId, words: &[&[u8]]) -> Vec<u8> {
+        let (bytes, mut ranges) = (words.concat(), Vec::new());
+        let mut end = 0;
+        for word in words {
+            ranges.push((end, end + word.len() as u32));
+            end += word.len() as u32;
+        }
+        let request = OwnedRequest::new(Request::new(&bytes, &ranges));
+        let mut session = self.engine.server.sessions.take(client).expect("an open session");
+        self.engine.execute(self.now, &self.meters, &mut session, request.request());
+        let reply = std::mem::take(&mut session.out);
+        self.engine.server.sessions.put(session);
+        reply
+    }
+
+    /// Executes a command written as words with spaces between them and returns the reply as text.
+    pub fn call(&mut self, command: &str) -> String {
+        let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+        String::from_utf8_lossy(&self.call_words(&words)).into_owned()
+    }
+
+    /// Opens another client.
+    pub fn open(&mut self) -> SessionId {
+        self.engine.open(self.now.instant)
+    }
+
+    /// Returns what was sent to a client that is not executing, and forgets it.
+    pub fn received(&mut self, client: SessionId) -> String {
+        let session = self.engine.server.sessions.get_mut(client).expect("an open session");
+        String::from_utf8_lossy(&std::mem::take(&mut session.out)).into_owned()
+    }
+
+    /// Selects the client's database.
+    pub fn select(&mut self, db: usize) {
+        self.engine.server.sessions.get_mut(self.client).expect("an open session").db = db;
+    }
+
+    /// Takes the effects since it was called last.
+    pub fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.engine.server.effects)
+    }
+
+    /// Takes what was propagated since effects were taken last: `database command …`.
+    pub fn propagated(&mut self) -> Vec<String> {
+        self.effects()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Propagate { db, argv } => {
+                    let words: Vec<_> = argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
+                    Some(format!("{db} {}", words.join(" ")))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns the number of keys in a database.
+    pub fn len(&self, db: usize) -> usize {
+        self.engine.keyspace.dbs[db].len()
+    }
+}
