@@ -132,18 +132,30 @@ impl RankedSet {
     ///
     /// A score equal to the one it has changes nothing, so a zero keeps its sign.
     pub fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        debug_assert!(!score.is_nan(), "NaN is refused before it gets here");
+        self.update(member, |_| Some(score))
+    }
+
+    /// Sets the score of a member to what `decide` makes of the one it has, if any; returns the score it had.
+    ///
+    /// Deciding for `None` leaves the set as it is.
+    #[inline]
+    pub fn update(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) -> Option<f64> {
         match self.members.entry(member) {
             Slot::Occupied(mut slot) => {
                 let member = slot.get_mut();
                 let old = member.score();
-                if old != score {
+                if let Some(score) = decide(Some(old))
+                    && old != score
+                {
+                    debug_assert!(!score.is_nan(), "NaN is refused before it gets here");
                     self.order.rescore(Item { score: old, member: member.pointer() }, score);
                     member.set_score(score);
                 }
                 Some(old)
             }
             Slot::Vacant(slot) => {
+                let score = decide(None)?;
+                debug_assert!(!score.is_nan(), "NaN is refused before it gets here");
                 let member = Member::new(member, score);
                 let item = Item { score, member: member.pointer() };
                 self.member_bytes += member.heap_size();
