@@ -19,6 +19,7 @@ pub mod sort;
 pub mod strings;
 pub mod transaction;
 pub mod wait;
+pub mod zsets;
 
 /// All families of this build.
 pub const FAMILIES: &[Family] = &[
@@ -33,6 +34,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "hash", commands: hashes::COMMANDS },
     Family { group: "list", commands: lists::COMMANDS },
     Family { group: "set", commands: sets::COMMANDS },
+    Family { group: "sorted_set", commands: zsets::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
