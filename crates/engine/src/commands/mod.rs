@@ -5,6 +5,7 @@ use crate::table::Family;
 pub mod bitmaps;
 pub mod config;
 pub mod expire;
+pub mod geo;
 pub mod hashes;
 pub mod hyperloglogs;
 pub mod keys;
@@ -35,6 +36,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "list", commands: lists::COMMANDS },
     Family { group: "set", commands: sets::COMMANDS },
     Family { group: "sorted_set", commands: zsets::COMMANDS },
+    Family { group: "geo", commands: geo::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
