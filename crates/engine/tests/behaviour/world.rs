@@ -13,13 +13,13 @@ use resp::decode::Request;
 
 /// Measurements as a test sets them.
 #[derive(Debug, Default)]
-pub struct Meters {
-    pub memory: Cell<usize>,
+pub(crate) struct Meters {
+    pub(crate) memory: Cell<usize>,
     /// By how much memory shrinks with each look at it.
-    pub relief: Cell<usize>,
+    pub(crate) relief: Cell<usize>,
     ticks: Cell<u64>,
     /// Microseconds that pass with each look at the clock.
-    pub pace: Cell<u64>,
+    pub(crate) pace: Cell<u64>,
 }
 
 impl Host for Meters {
@@ -53,16 +53,16 @@ impl Host for Meters {
     }
 }
 
-pub struct World {
-    pub engine: Engine,
-    pub meters: Meters,
-    pub now: Now,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) meters: Meters,
+    pub(crate) now: Now,
     client: SessionId,
 }
 
 impl World {
     /// Returns a server with these parameters.
-    pub fn new(parameters: &[(&str, &str)]) -> World {
+    pub(crate) fn new(parameters: &[(&str, &str)]) -> World {
         let mut config = Config::default();
         for (name, value) in parameters {
             let words: Vec<&[u8]> = value.split(' ').map(str::as_bytes).collect();
@@ -78,23 +78,23 @@ impl World {
     }
 
     /// Lets time pass without anything happening in it.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.now.instant = self.now.instant + time;
         self.now.unix_us += time.as_micros() as i64;
     }
 
     /// Does the periodic work that is due.
-    pub fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.engine.periodic(self.now, &self.meters);
     }
 
     /// Executes a command for the client and returns the reply as bytes.
-    pub fn call_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn call_words(&mut self, words: &[&[u8]]) -> Vec<u8> {
         self.call_as(self.client, words)
     }
 
     /// Executes a command for another client.
-    pub fn call_as(&mut self, client: SessionId, words: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn call_as(&mut self, client: SessionId, words: &[&[u8]]) -> Vec<u8> {
         let (bytes, mut ranges) = (words.concat(), Vec::new());
         let mut end = 0;
         for word in words {
@@ -110,34 +110,34 @@ impl World {
     }
 
     /// Executes a command written as words with spaces between them and returns the reply as text.
-    pub fn call(&mut self, command: &str) -> String {
+    pub(crate) fn call(&mut self, command: &str) -> String {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         String::from_utf8_lossy(&self.call_words(&words)).into_owned()
     }
 
     /// Opens another client.
-    pub fn open(&mut self) -> SessionId {
+    pub(crate) fn open(&mut self) -> SessionId {
         self.engine.open(self.now.instant)
     }
 
     /// Returns what was sent to a client that is not executing, and forgets it.
-    pub fn received(&mut self, client: SessionId) -> String {
+    pub(crate) fn received(&mut self, client: SessionId) -> String {
         let session = self.engine.server.sessions.get_mut(client).expect("an open session");
         String::from_utf8_lossy(&std::mem::take(&mut session.out)).into_owned()
     }
 
     /// Selects the client's database.
-    pub fn select(&mut self, db: usize) {
+    pub(crate) fn select(&mut self, db: usize) {
         self.engine.server.sessions.get_mut(self.client).expect("an open session").db = db;
     }
 
     /// Takes the effects since it was called last.
-    pub fn effects(&mut self) -> Vec<Effect> {
+    pub(crate) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.engine.server.effects)
     }
 
     /// Takes what was propagated since effects were taken last: `database command …`.
-    pub fn propagated(&mut self) -> Vec<String> {
+    pub(crate) fn propagated(&mut self) -> Vec<String> {
         self.effects()
             .into_iter()
             .filter_map(|effect| match effect {
@@ -151,7 +151,7 @@ impl World {
     }
 
     /// Returns the number of keys in a database.
-    pub fn len(&self, db: usize) -> usize {
+    pub(crate) fn len(&self, db: usize) -> usize {
         self.engine.keyspace.dbs[db].len()
     }
 }
