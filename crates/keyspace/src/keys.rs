@@ -203,19 +203,20 @@ impl<'a> Keys<'a> {
     fn slot(&mut self, key: &[u8]) -> (Slot<'_, Entry>, &mut crate::Recorder) {
         let Keyspace { dbs, recorder, rng, aging, .. } = &mut *self.space;
         let table = &mut dbs[self.db].table;
-        let hash = table.hash(key);
-        if let Some(found) = table.find_hashed(key, hash)
-            && matches!(found.get().stamp(), Some(at) if at <= self.now_ms)
-        {
-            let entry = found.remove();
-            recorder.expire(self.db, key, entry);
-        }
-        let mut slot = table.entry_hashed(key, hash);
-        if let Slot::Occupied(found) = &mut slot
-            && !self.no_touch
-        {
-            touch(found.get_mut(), *aging, self.now_ms, rng);
-        }
+        let slot = match table.entry(key) {
+            Slot::Occupied(found) if matches!(found.get().stamp(), Some(at) if at <= self.now_ms) => {
+                let (entry, vacant) = found.vacate();
+                recorder.expire(self.db, key, entry);
+                Slot::Vacant(vacant)
+            }
+            Slot::Occupied(mut found) => {
+                if !self.no_touch {
+                    touch(found.get_mut(), *aging, self.now_ms, rng);
+                }
+                Slot::Occupied(found)
+            }
+            vacant => vacant,
+        };
         (slot, recorder)
     }
 

@@ -556,6 +556,12 @@ impl<'a, E: Entry> Occupied<'a, E> {
     /// Takes the entry out.
     #[inline]
     pub fn remove(self) -> E {
+        self.vacate().0
+    }
+
+    /// Takes the entry out, and returns its place as well.
+    #[inline]
+    pub fn vacate(self) -> (E, Vacant<'a, E>) {
         let Occupied { dict, place, hash, was_marked } = self;
         let (table, index) = dict.home(hash);
         // SAFETY: the place holds an entry of the bucket's chain, and the dict is borrowed exclusively.
@@ -567,7 +573,7 @@ impl<'a, E: Entry> Occupied<'a, E> {
         if dict.resize_allowed {
             dict.shrink_if_sparse();
         }
-        entry
+        (entry, Vacant { dict, hash })
     }
 }
 
