@@ -64,6 +64,11 @@ impl Waiting {
         self.queues.values().map(BTreeMap::len).sum()
     }
 
+    /// Returns how many clients do not wait for ever.
+    pub fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// Queues a client at the end of each of its keys' queues.
     pub fn add(&mut self, id: SessionId, blocked: &Blocked) {
         self.count += 1;

@@ -9,10 +9,11 @@ use resp::decode::Request;
 use crate::blocking::{Blocked, OnTimeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
+use crate::server::hex_id;
 use crate::session::{Closing, OwnedRequest, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
 use crate::table::{self, Row, Table};
-use crate::{Args, Error, Host, Reply, Result, Server, commands, monitor};
+use crate::{Args, Error, Host, Reply, Result, Server, commands, monitor, redact};
 
 /// Executes commands: one keyspace, its sessions, and what they share.
 pub struct Engine {
@@ -61,7 +62,7 @@ impl Engine {
     pub fn new(config: Config, table: &'static Table, seed: u64, now: Now) -> Engine {
         let mut rng = Rng::seeded(seed);
         let mut keyspace = Keyspace::new(config.databases, rng.next_u64());
-        let run_id = (0..40).map(|_| char::from(b"0123456789abcdef"[rng.below(16) as usize])).collect();
+        let (run_id, replication_id) = (hex_id(&mut rng), hex_id(&mut rng));
         let mut stats = crate::stats::Stats::default();
         stats.per_command = vec![CommandStats::default(); table.rows.len()];
         commands::config::apply(&config, &mut keyspace);
@@ -81,6 +82,9 @@ impl Engine {
             rng,
             started: now,
             run_id,
+            replication_id,
+            startup_memory: 0,
+            stalled_us: 0,
             active_expiry: true,
             listen_propagation: false,
             propagation: Default::default(),
@@ -233,12 +237,6 @@ impl Engine {
         request: Request<'_>,
         mode: Mode,
     ) {
-        if !self.server.monitors.is_empty()
-            && mode != Mode::Retry
-            && !row.flags.has(table::SKIP_MONITOR | table::ADMIN)
-        {
-            monitor::feed(&mut self.server, session, now, request);
-        }
         let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
@@ -279,36 +277,10 @@ impl Engine {
             }
         }
         let spent = host.ticks().saturating_sub(start);
-        self.account(now, session, row, request, spent, failed);
+        self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);
         self.listen_if_changed();
-    }
-
-    /// Counts a command that ran.
-    #[inline]
-    fn account(
-        &mut self,
-        now: Now,
-        session: &mut Session,
-        row: &Row,
-        request: Request<'_>,
-        spent: u64,
-        failed: bool,
-    ) {
-        let server = &mut self.server;
-        server.stats.commands += 1;
-        session.commands += 1;
-        let stats = &mut server.stats.per_command[row.id];
-        stats.calls += 1;
-        stats.microseconds += spent;
-        stats.failed += u64::from(failed);
-        if server.config.latency_tracking {
-            stats.latency.get_or_insert_default().record(spent);
-        }
-        if spent >= server.slow_threshold() {
-            server.slow(now, session, row, request, spent);
-        }
     }
 
     /// Refreshes what the keyspace reports, after a command that may have changed who listens.
@@ -543,17 +515,47 @@ impl Cx<'_> {
             }
         }
         let spent = self.host.ticks().saturating_sub(start);
-        let stats = &mut self.server.stats.per_command[row.id];
-        stats.calls += 1;
-        stats.microseconds += spent;
-        stats.failed += u64::from(failed);
-        if self.server.config.latency_tracking {
-            stats.latency.get_or_insert_default().record(spent);
-        }
+        self.server.account(self.now, self.session, row, request, spent, failed, Mode::Transaction);
     }
 }
 
 impl Server {
+    /// Counts a command that ran, and tells those who look on.
+    #[inline]
+    fn account(
+        &mut self,
+        now: Now,
+        session: &mut Session,
+        row: &Row,
+        request: Request<'_>,
+        spent: u64,
+        failed: bool,
+        mode: Mode,
+    ) {
+        // A command that waits is counted when its wait ends.
+        if session.blocked.is_none() {
+            let spent = spent + std::mem::take(&mut self.stalled_us);
+            self.stats.commands += 1;
+            session.commands += 1;
+            let stats = &mut self.stats.per_command[row.id];
+            stats.calls += 1;
+            stats.microseconds += spent;
+            stats.failed += u64::from(failed);
+            if self.config.latency_tracking {
+                stats.latency.get_or_insert_default().record(spent);
+            }
+            if spent >= self.slow_threshold() {
+                self.slow(now, session, row, request, spent);
+            }
+        }
+        if !self.monitors.is_empty()
+            && mode != Mode::Retry
+            && !row.flags.has(table::SKIP_MONITOR | table::ADMIN)
+        {
+            monitor::feed(self, session, now, row, request);
+        }
+    }
+
     /// Takes a session out of everything that it takes part in.
     pub(crate) fn leave(&mut self, session: &mut Session) {
         self.pubsub.leave(session);
@@ -562,6 +564,14 @@ impl Server {
         if let Some(blocked) = session.blocked.take() {
             self.waiting.remove(session.id, &blocked);
         }
+    }
+
+    /// Ends another session on the spot: what it waits for or listens to does not reach it any more.
+    pub(crate) fn kill(&mut self, id: SessionId) {
+        let Some(mut session) = self.sessions.take(id) else { return };
+        self.leave(&mut session);
+        session.close(Closing::Now);
+        self.sessions.put(session);
     }
 
     /// Forgets a session's transaction.
@@ -575,6 +585,8 @@ impl Server {
         let Some(session) = self.sessions.get_mut(id) else { return false };
         let Some(blocked) = session.blocked.take() else { return false };
         reply(&mut Reply::new(&mut session.out, session.protocol), blocked.on_timeout);
+        self.stats.commands += 1;
+        self.stats.per_command[blocked.row].calls += 1;
         self.waiting.remove(id, &blocked);
         self.sessions.queue_id(id);
         self.effects.push(Effect::Unblocked(id));
@@ -598,7 +610,14 @@ impl Server {
         let slow = self.config.slowlog_log_slower_than;
         if slow >= 0 && spent >= slow as u64 && !row.flags.has(table::SKIP_SLOWLOG) {
             let max = self.config.slowlog_max_len as usize;
-            self.slowlog.add(request, spent, now.unix_secs(), &session.addr, &session.name, max);
+            self.slowlog.add(
+                &redact::shown(row, request),
+                spent,
+                now.unix_secs(),
+                &session.addr,
+                &session.name,
+                max,
+            );
         }
         let event = if row.flags.has(table::FAST) { "fast-command" } else { "command" };
         self.spike(event, spent, now.unix_secs());

@@ -23,9 +23,17 @@ pub fn check(
     argc: usize,
     now_ms: i64,
 ) -> Result<Verdict> {
-    let arity = row.arity;
-    if (arity > 0 && argc != arity as usize) || argc < arity.unsigned_abs() as usize {
+    if !row.takes(argc) {
         return Err(Error::Arity(row.name.clone().into()));
+    }
+    if row.flags.has(table::PROTECTED)
+        && !engine.server.config.enable_debug_command.allows(session.is_local())
+    {
+        return Err(Error::text(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        ));
     }
     if !session.authenticated && !row.flags.has(table::NO_AUTH) && engine.server.requires_password() {
         return Err(Error::text("NOAUTH Authentication required."));

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod blocking;
+mod client_line;
 pub mod commands;
 pub mod commit;
 pub mod dispatch;
@@ -13,7 +14,9 @@ pub mod effect;
 pub mod error;
 pub mod gate;
 pub mod host;
+pub mod keys_of;
 pub mod latency;
+mod memory;
 pub mod monitor;
 pub mod multi;
 pub mod notify;
@@ -21,6 +24,7 @@ pub mod pause;
 pub mod periodic;
 pub mod propagate;
 pub mod pubsub;
+mod redact;
 pub mod server;
 pub mod session;
 pub mod slowlog;

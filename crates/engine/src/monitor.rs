@@ -3,12 +3,13 @@
 use base::time::Now;
 use resp::decode::Request;
 
-use crate::Server;
 use crate::session::Session;
+use crate::table::Row;
+use crate::{Server, redact};
 
-/// Sends a command, about to execute, to the monitors.
+/// Sends a command that was executed to the monitors.
 #[cold]
-pub fn feed(server: &mut Server, session: &Session, now: Now, request: Request<'_>) {
+pub fn feed(server: &mut Server, session: &Session, now: Now, row: &Row, request: Request<'_>) {
     let mut line =
         format!("{}.{:06} [{} ", now.unix_us / 1_000_000, now.unix_us % 1_000_000, session.db).into_bytes();
     if session.unix_socket {
@@ -16,9 +17,9 @@ pub fn feed(server: &mut Server, session: &Session, now: Now, request: Request<'
     }
     line.extend_from_slice(session.addr.as_bytes());
     line.push(b']');
-    for i in 0..request.len() {
-        line.extend_from_slice(b" ");
-        quote(&mut line, request.arg(i));
+    for word in redact::shown(row, request) {
+        line.push(b' ');
+        quote(&mut line, word);
     }
     let text = String::from_utf8(line).expect("quoting leaves only ASCII");
     for id in server.monitors.clone() {

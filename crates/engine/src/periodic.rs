@@ -48,6 +48,9 @@ impl Engine {
     /// Does the periodic work that is due.
     pub fn periodic(&mut self, now: Now, host: &dyn Host) {
         self.time_out(now);
+        if self.server.startup_memory == 0 {
+            self.server.startup_memory = host.memory_used();
+        }
         if self.server.pause.until.is_some_and(|at| at <= now.instant) {
             self.server.pause.end();
             self.server.effects.push(Effect::Resume);

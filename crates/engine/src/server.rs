@@ -37,6 +37,12 @@ pub struct Server {
     pub started: Now,
     /// 40 hexadecimal digits that name this run of the server.
     pub run_id: String,
+    /// 40 hexadecimal digits that name the history of this server's data.
+    pub replication_id: String,
+    /// What was allocated before there was any data.
+    pub startup_memory: usize,
+    /// Microseconds for which the command that executes asked to stall the server (DEBUG SLEEP); they count as its own.
+    pub(crate) stalled_us: u64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expiry: bool,
     /// Somebody wants [`Effect::Propagate`]; see [`crate::Engine::listen_propagation`].
@@ -67,8 +73,18 @@ impl Server {
         !self.config.requirepass.is_empty()
     }
 
+    /// Gives the history of this server's data a new name.
+    pub fn change_replication_id(&mut self) {
+        self.replication_id = hex_id(&mut self.rng);
+    }
+
     /// Writes a line to the log.
     pub fn log(&mut self, level: crate::effect::LogLevel, line: String) {
         self.effects.push(Effect::Log(level, line));
     }
+}
+
+/// Returns 40 random hexadecimal digits.
+pub(crate) fn hex_id(rng: &mut Rng) -> String {
+    (0..40).map(|_| char::from(b"0123456789abcdef"[rng.below(16) as usize])).collect()
 }

@@ -67,6 +67,17 @@ impl OwnedRequest {
         OwnedRequest { bytes: bytes.into(), ranges: ranges.into() }
     }
 
+    /// Returns the request that these words make.
+    pub fn from_words<'w>(words: impl Iterator<Item = &'w [u8]>) -> OwnedRequest {
+        let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+        for word in words {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(word);
+            ranges.push((start, bytes.len() as u32));
+        }
+        OwnedRequest { bytes: bytes.into(), ranges: ranges.into() }
+    }
+
     /// Returns the request, borrowed.
     pub fn request(&self) -> Request<'_> {
         Request::new(&self.bytes, &self.ranges)
@@ -75,6 +86,11 @@ impl OwnedRequest {
     /// Returns the bytes of the arguments together.
     pub fn size(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Returns the bytes that keeping the request takes.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.ranges)
     }
 }
 
@@ -226,6 +242,11 @@ impl Session {
         if self.subscribed() { Class::PubSub } else { Class::Normal }
     }
 
+    /// Returns whether the client is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.unix_socket || self.addr.starts_with("127.") || self.addr.starts_with("[::1]:")
+    }
+
     /// Asks for the link to be closed; a stronger wish stands.
     pub fn close(&mut self, closing: Closing) {
         self.closing = self.closing.max(closing);
@@ -234,6 +255,37 @@ impl Session {
     /// Returns the bytes of output that have not been sent.
     pub fn unsent(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// Returns the bytes that the session's queued commands take.
+    pub fn multi_memory(&self) -> usize {
+        let queued = |multi: &Multi| {
+            let slots = multi.queue.capacity() * size_of::<(usize, OwnedRequest)>();
+            slots + multi.queue.iter().map(|(_, request)| request.memory()).sum::<usize>()
+        };
+        self.multi.as_deref().map_or(0, queued)
+    }
+
+    /// Returns the bytes that the session takes: buffers, queued commands, subscriptions, watches.
+    pub fn memory(&self) -> usize {
+        let names = |set: &BTreeSet<Box<[u8]>>| set.iter().map(|name| name.len() + 16).sum::<usize>();
+        let subscriptions = match &self.subscriptions {
+            Some(own) => names(&own.channels) + names(&own.patterns) + names(&own.shards),
+            None => 0,
+        };
+        let watching = self.watching.iter().map(|watched| watched.key.len() + size_of::<Watched>());
+        let waiting = self.blocked.as_ref().map_or(0, |blocked| {
+            let keys = blocked.keys.iter().map(|key| key.len() + 16).sum::<usize>();
+            size_of::<Blocked>() + keys + blocked.request.memory()
+        });
+        size_of::<Session>()
+            + self.out.capacity()
+            + self.query_len
+            + self.query_free
+            + self.multi_memory()
+            + subscriptions
+            + watching.sum::<usize>()
+            + waiting
     }
 }
 

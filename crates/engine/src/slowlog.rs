@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use resp::decode::Request;
-
 /// Arguments kept of an entry, and bytes of each.
 const MAX_ARGS: usize = 32;
 const MAX_ARG: usize = 128;
@@ -27,20 +25,20 @@ pub struct SlowLog {
 }
 
 impl SlowLog {
-    /// Adds an entry and drops what exceeds `max`.
+    /// Adds an entry for a command of these words, and drops what exceeds `max`.
     pub fn add(
         &mut self,
-        request: Request<'_>,
+        words: &[&[u8]],
         microseconds: u64,
         unix_secs: i64,
         addr: &str,
         name: &[u8],
         max: usize,
     ) {
-        let shown = if request.len() > MAX_ARGS { MAX_ARGS - 1 } else { request.len() };
+        let shown = if words.len() > MAX_ARGS { MAX_ARGS - 1 } else { words.len() };
         let mut argv: Vec<Vec<u8>> = (0..shown)
             .map(|i| {
-                let arg = request.arg(i);
+                let arg = words[i];
                 if arg.len() <= MAX_ARG {
                     return arg.to_vec();
                 }
@@ -49,8 +47,8 @@ impl SlowLog {
                 cut
             })
             .collect();
-        if shown < request.len() {
-            argv.push(format!("... ({} more arguments)", request.len() - shown).into_bytes());
+        if shown < words.len() {
+            argv.push(format!("... ({} more arguments)", words.len() - shown).into_bytes());
         }
         let entry =
             Entry { id: self.next_id, unix_secs, microseconds, argv, addr: addr.into(), name: name.into() };

@@ -54,6 +54,8 @@ pub struct Stats {
     pub errors: u64,
     /// Errors by code word.
     pub errors_by_code: BTreeMap<Box<str>, u64>,
+    /// Wrong passwords.
+    pub denied_logins: u64,
     pub evicted_clients: u64,
     pub output_limit_disconnections: u64,
     pub query_limit_disconnections: u64,
@@ -67,9 +69,34 @@ pub struct Stats {
     pub rate_in: Rate,
     pub rate_out: Rate,
     pub per_command: Vec<CommandStats>,
+    pub forgotten: Forgotten,
+}
+
+/// What the driver has counted, as of the last CONFIG RESETSTAT: it never forgets by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    pub connections_rejected: u64,
+    pub lazyfreed: u64,
+    pub reads: u64,
+    pub writes: u64,
 }
 
 impl Stats {
+    /// Lets all counters begin anew; `report` says where the driver's stand.
+    pub fn reset(&mut self, report: &crate::host::Report) {
+        *self = Stats {
+            peak_memory: self.peak_memory,
+            forgotten: Forgotten {
+                connections_rejected: report.connections_rejected,
+                lazyfreed: report.lazyfreed,
+                reads: report.io_reads,
+                writes: report.io_writes,
+            },
+            per_command: vec![CommandStats::default(); self.per_command.len()],
+            ..Stats::default()
+        };
+    }
+
     /// Counts an error reply (text without the leading `-`) under its code word.
     #[cold]
     pub fn error(&mut self, message: &str) {

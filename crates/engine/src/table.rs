@@ -62,6 +62,7 @@ flags! { Flags:
     NO_MULTI = 17, "no_multi";
     MOVABLE_KEYS = 18, "movablekeys";
     ALLOW_BUSY = 19, "allow_busy";
+    PROTECTED = 20, "protected";
 }
 
 /// ACL categories.
@@ -106,6 +107,14 @@ pub mod acl {
 /// What a command does with the keys that a [`KeySpec`] finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyFlags(pub u16);
+
+impl KeyFlags {
+    /// Returns whether any of `other`'s flags is set.
+    #[inline]
+    pub const fn has(self, other: KeyFlags) -> bool {
+        self.0 & other.0 != 0
+    }
+}
 
 impl std::ops::BitOr for KeyFlags {
     type Output = KeyFlags;
@@ -317,9 +326,53 @@ pub struct Row {
     pub flags: Flags,
     pub acl: Categories,
     pub syntax: Syntax,
+    /// The keys as far as one range tells, for clients that know no key specs; zeros where none does.
+    pub first_key: i32,
+    pub last_key: i32,
+    pub key_step: i32,
     /// Ids of the subcommands, in declared order.
     pub subcommands: Vec<usize>,
     pub parent: Option<usize>,
+}
+
+impl Row {
+    /// Returns whether the command takes this number of words, its name included.
+    #[inline]
+    pub fn takes(&self, words: usize) -> bool {
+        (self.arity <= 0 || words == self.arity as usize) && words >= self.arity.unsigned_abs() as usize
+    }
+}
+
+/// The keys of a command as one range, which is how they were told before there were key specs.
+struct KeyRange {
+    first: i32,
+    last: i32,
+    step: i32,
+    /// There are keys that the range does not tell.
+    movable: bool,
+}
+
+impl KeyRange {
+    /// Joins the specs that are ranges at fixed places and follow each other.
+    fn of(specs: &[KeySpec]) -> KeyRange {
+        let mut range = KeyRange { first: 0, last: 0, step: 0, movable: false };
+        for spec in specs {
+            let (Begin::Index(first), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+                range.movable = true;
+                continue;
+            };
+            let follows = range.first == 0 || range.last == first - 1;
+            if specs.len() > 1 && (step != 1 || !follows) {
+                range.movable = true;
+                continue;
+            }
+            range.movable |= spec.flags.has(key::INCOMPLETE);
+            range.first = if range.first == 0 { first } else { range.first.min(first) };
+            range.last = if last < 0 { last } else { last + first };
+            range.step = step;
+        }
+        range
+    }
 }
 
 /// All commands of this build, looked up by name.
@@ -371,16 +424,8 @@ impl Table {
             0 => syntax.arity(1 + i32::from(parent.is_some())),
             arity => arity,
         };
-        let mut flags = command.flags;
-        let vague = command.keys.iter().any(|k| k.begin == Begin::Unknown || k.find == Find::Unknown);
-        if vague
-            || command
-                .keys
-                .iter()
-                .any(|k| matches!(k.begin, Begin::Keyword(..)) || matches!(k.find, Find::Count { .. }))
-        {
-            flags = flags | MOVABLE_KEYS;
-        }
+        let keys = KeyRange::of(command.keys);
+        let flags = if keys.movable { command.flags | MOVABLE_KEYS } else { command.flags };
         self.rows.push(Row {
             command,
             id,
@@ -390,6 +435,9 @@ impl Table {
             flags,
             acl: implied(command),
             syntax,
+            first_key: keys.first,
+            last_key: keys.last,
+            key_step: keys.step,
             subcommands: Vec::new(),
             parent,
         });

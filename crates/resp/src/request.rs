@@ -46,6 +46,11 @@ impl<'a> Request<'a> {
         Some(&self.buf[start as usize..end as usize])
     }
 
+    /// Returns the request that the arguments from `first` on make.
+    pub fn without(&self, first: usize) -> Request<'a> {
+        Request { ranges: self.ranges.get(first..).unwrap_or_default(), ..*self }
+    }
+
     /// Returns the arguments in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + use<'a> {
         let buf = self.buf;

@@ -3,19 +3,32 @@
 use crate::table::Family;
 
 pub mod bitmaps;
+mod client;
+mod client_kill;
+mod command;
+mod command_docs;
 pub mod config;
+pub mod connection;
+mod debug;
+mod debug_digest;
 pub mod expire;
 pub mod geo;
 pub mod hashes;
 pub mod hyperloglogs;
+mod info;
 pub mod keys;
+mod latency;
 mod list_moves;
 pub mod lists;
+mod lolwut;
+mod memory;
 pub mod object;
 pub mod pubsub;
 pub(crate) mod scan;
+pub mod server;
 mod set_algebra;
 pub mod sets;
+mod slowlog;
 pub mod sort;
 pub mod strings;
 pub mod transaction;
@@ -24,6 +37,8 @@ pub mod zsets;
 
 /// All families of this build.
 pub const FAMILIES: &[Family] = &[
+    Family { group: "connection", commands: connection::COMMANDS },
+    Family { group: "server", commands: server::COMMANDS },
     Family { group: "generic", commands: keys::COMMANDS },
     Family { group: "generic", commands: expire::COMMANDS },
     Family { group: "generic", commands: object::COMMANDS },
@@ -63,4 +78,19 @@ pub(crate) fn reply_item(item: structures::Item<'_>, out: &mut crate::Reply<'_>)
         structures::Item::Int(n) => out.bulk_int(n),
         structures::Item::Bytes(bytes) => out.bulk(bytes),
     }
+}
+
+/// Returns the database with this index, if there is one.
+pub(crate) fn database(cx: &crate::Cx<'_>, index: i64) -> crate::Result<usize> {
+    usize::try_from(index).ok().filter(|db| *db < cx.keys.space.dbs.len()).ok_or(crate::Error::DbIndex)
+}
+
+/// Returns the error for a subcommand that was given too many or too few arguments.
+pub(crate) fn unknown_form(cx: &crate::Cx<'_>) -> crate::Error {
+    let word = cx.request.arg(1);
+    let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
+    let container = cx.row.name.split('|').next().unwrap_or_default().to_uppercase();
+    crate::Error::from(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
+    ))
 }

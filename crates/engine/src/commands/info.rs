@@ -1,0 +1,413 @@
+//! INFO: figures about the server, section by section.
+
+use std::fmt::{Display, Write};
+
+use base::crc64::crc64;
+use base::version::{REDIS_VERSION, VERSION};
+use config::Supervised;
+
+use crate::memory::Overhead;
+use crate::session::Closing;
+use crate::{Args, Cx, Reply, Result};
+
+/// One section: its name, its title, when it is shown, and what writes its fields.
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&mut Cx<'_>, &mut Fields),
+}
+
+/// Which of the collective names a section belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// `INFO` without a name, `default`, `all` and `everything`.
+    Default,
+    /// `all` and `everything`.
+    All,
+}
+
+/// All sections, in the order in which they are printed.
+const SECTIONS: &[Section] = &[
+    section("server", "Server", Shown::Default, server),
+    section("clients", "Clients", Shown::Default, clients),
+    section("memory", "Memory", Shown::Default, memory),
+    section("persistence", "Persistence", Shown::Default, persistence),
+    section("stats", "Stats", Shown::Default, stats),
+    section("replication", "Replication", Shown::Default, replication),
+    section("cpu", "CPU", Shown::Default, cpu),
+    section("modules", "Modules", Shown::Default, modules),
+    section("commandstats", "Commandstats", Shown::All, commandstats),
+    section("errorstats", "Errorstats", Shown::Default, errorstats),
+    section("latencystats", "Latencystats", Shown::All, latencystats),
+    section("cluster", "Cluster", Shown::Default, cluster),
+    section("keyspace", "Keyspace", Shown::Default, keyspace),
+];
+
+const fn section(
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&mut Cx<'_>, &mut Fields),
+) -> Section {
+    Section { name, title, shown, write }
+}
+
+/// The text of INFO as it grows, a `name:value` line for each field.
+#[derive(Default)]
+struct Fields {
+    text: String,
+}
+
+impl Fields {
+    fn field(&mut self, name: impl Display, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+
+    /// Writes a number of bytes, and once more as people read it.
+    fn bytes(&mut self, name: &str, bytes: usize) {
+        self.field(name, bytes);
+        self.human(name, bytes);
+    }
+
+    fn human(&mut self, name: &str, bytes: usize) {
+        self.field(format_args!("{name}_human"), human(bytes));
+    }
+
+    fn zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.field(name, 0);
+        }
+    }
+}
+
+/// Returns a number of bytes with two decimals in its largest unit.
+fn human(bytes: usize) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let (mut amount, mut unit) = (bytes as f64 / 1024.0, 0);
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.2}{}", UNITS[unit])
+}
+
+/// Returns the named sections, or those shown by default.
+pub(super) fn info(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
+    let wanted: Vec<&[u8]> = args.rest().collect();
+    let named = |name: &str| wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name.as_bytes()));
+    let all = named("all") || named("everything");
+    let default = wanted.is_empty() || named("default");
+    let mut fields = Fields::default();
+    for section in SECTIONS {
+        if !(all || (default && section.shown == Shown::Default) || named(section.name)) {
+            continue;
+        }
+        if !fields.text.is_empty() {
+            fields.text += "\r\n";
+        }
+        fields.text += &format!("# {}\r\n", section.title);
+        (section.write)(cx, &mut fields);
+    }
+    out.verbatim("txt", fields.text.as_bytes());
+    Ok(())
+}
+
+fn server(cx: &mut Cx<'_>, fields: &mut Fields) {
+    let report = cx.host.report();
+    let config = &cx.server.config;
+    let uptime = cx.now.instant.saturating_since(cx.server.started.instant).as_secs();
+    fields.field("redis_version", REDIS_VERSION);
+    fields.field("redis_git_sha1", "00000000");
+    fields.field("redis_git_dirty", 0);
+    fields.field("redis_build_id", format_args!("{:016x}", crc64(0, VERSION.as_bytes())));
+    fields.field("redis_mode", "standalone");
+    fields.field("os", &report.os);
+    fields.field("arch_bits", usize::BITS);
+    fields.field("monotonic_clock", "POSIX clock_gettime");
+    fields.field("multiplexing_api", "epoll");
+    fields.field("atomicvar_api", "rust-core");
+    fields.field("gcc_version", "0.0.0");
+    fields.field("process_id", report.pid);
+    fields.field(
+        "process_supervised",
+        if config.supervised == Supervised::No { "no" } else { config.supervised.word() },
+    );
+    fields.field("run_id", &cx.server.run_id);
+    fields.field("tcp_port", config.port);
+    fields.field("server_time_usec", cx.now.unix_us);
+    fields.field("uptime_in_seconds", uptime);
+    fields.field("uptime_in_days", uptime / 86_400);
+    fields.field("hz", config.hz);
+    fields.field("configured_hz", config.hz);
+    fields.field("lru_clock", cx.now.unix_secs() & 0xff_ffff);
+    fields.field("executable", &report.executable);
+    fields.field("config_file", &report.config_file);
+    fields.field("io_threads_active", 0);
+    fields.field("redstart_version", VERSION);
+}
+
+fn clients(cx: &mut Cx<'_>, fields: &mut Fields) {
+    let sessions = &cx.server.sessions;
+    let open = || sessions.iter().filter(|session| session.closing != Closing::Now);
+    // The one that executes stands beside the table.
+    fields.field("connected_clients", 1 + open().count());
+    fields.field("cluster_connections", 0);
+    fields.field("maxclients", cx.server.config.maxclients);
+    fields.field(
+        "client_recent_max_input_buffer",
+        open().map(|s| s.query_len + s.query_free).max().unwrap_or(0),
+    );
+    fields.field("client_recent_max_output_buffer", open().map(|s| s.out.capacity()).max().unwrap_or(0));
+    fields.field("blocked_clients", cx.server.waiting.len());
+    fields.field("tracking_clients", 0);
+    fields.field("clients_in_timeout_table", cx.server.waiting.deadlines());
+    fields.field("total_blocking_keys", cx.server.waiting.keys());
+    fields.field("total_blocking_keys_on_nokey", 0);
+}
+
+fn memory(cx: &mut Cx<'_>, fields: &mut Fields) {
+    let overhead = Overhead::measure(cx.server, cx.session, cx.keys.space, cx.host);
+    let report = &overhead.report;
+    fields.bytes("used_memory", overhead.used);
+    fields.bytes("used_memory_rss", report.rss);
+    fields.bytes("used_memory_peak", overhead.peak);
+    fields.field("used_memory_peak_perc", format_args!("{:.2}%", overhead.peak_percent()));
+    fields.field("used_memory_overhead", overhead.total);
+    fields.field("used_memory_startup", overhead.startup);
+    fields.field("used_memory_dataset", overhead.dataset());
+    fields.field("used_memory_dataset_perc", format_args!("{:.2}%", overhead.dataset_percent()));
+    fields.field("allocator_allocated", report.allocated);
+    fields.field("allocator_active", report.active);
+    fields.field("allocator_resident", report.resident);
+    fields.bytes("total_system_memory", report.system_memory);
+    fields.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
+    fields.human("used_memory_lua", 0);
+    fields.zeros(&[
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+        "used_memory_vm_total",
+    ]);
+    fields.human("used_memory_vm_total", 0);
+    fields.zeros(&["used_memory_functions"]);
+    fields.bytes("used_memory_scripts", 0);
+    fields.bytes("maxmemory", cx.server.config.maxmemory as usize);
+    fields.field("maxmemory_policy", cx.server.config.maxmemory_policy.word());
+    let shares = [
+        ("allocator_frag", overhead.fragmentation()),
+        ("allocator_rss", overhead.kept()),
+        ("rss_overhead", overhead.beyond_allocator()),
+        ("mem_fragmentation", overhead.resident()),
+    ];
+    for (name, share) in shares {
+        fields.field(format_args!("{name}_ratio"), format_args!("{:.2}", share.ratio));
+        fields.field(format_args!("{name}_bytes"), share.bytes);
+    }
+    fields.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+    ]);
+    fields.field("mem_clients_normal", overhead.clients);
+    fields.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    fields.field("mem_allocator", "jemalloc");
+    fields.zeros(&["active_defrag_running"]);
+    fields.field("lazyfree_pending_objects", report.lazyfree_pending);
+    fields.field("lazyfreed_objects", report.lazyfreed - cx.server.stats.forgotten.lazyfreed);
+}
+
+fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
+    fields.zeros(&[
+        "loading",
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+    ]);
+    fields.field("current_fork_perc", "0.00");
+    fields.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    fields.field("rdb_changes_since_last_save", cx.keys.space.recorder.dirty);
+    fields.field("rdb_bgsave_in_progress", 0);
+    // As Redis does, the start counts as the first save.
+    fields.field("rdb_last_save_time", cx.server.started.unix_secs());
+    fields.field("rdb_last_bgsave_status", "ok");
+    fields.field("rdb_last_bgsave_time_sec", -1);
+    fields.field("rdb_current_bgsave_time_sec", -1);
+    fields.zeros(&[
+        "rdb_saves",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+        "aof_rewrite_scheduled",
+    ]);
+    fields.field("aof_last_rewrite_time_sec", -1);
+    fields.field("aof_current_rewrite_time_sec", -1);
+    fields.field("aof_last_bgrewrite_status", "ok");
+    fields.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    fields.field("aof_last_write_status", "ok");
+    fields.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+}
+
+fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
+    let report = cx.host.report();
+    let stats = &cx.server.stats;
+    let recorder = &cx.keys.space.recorder;
+    let kilobytes = |rate: &crate::stats::Rate| format!("{:.2}", rate.per_second() / 1024.0);
+    fields.field("total_connections_received", stats.connections);
+    fields.field("total_commands_processed", stats.commands);
+    fields.field("instantaneous_ops_per_sec", stats.ops.per_second() as u64);
+    fields.field("total_net_input_bytes", stats.bytes_in);
+    fields.field("total_net_output_bytes", stats.bytes_out);
+    fields.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    fields.field("instantaneous_input_kbps", kilobytes(&stats.rate_in));
+    fields.field("instantaneous_output_kbps", kilobytes(&stats.rate_out));
+    fields.field("instantaneous_input_repl_kbps", "0.00");
+    fields.field("instantaneous_output_repl_kbps", "0.00");
+    fields.field("rejected_connections", report.connections_rejected - stats.forgotten.connections_rejected);
+    fields.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    fields.field("expired_keys", recorder.expired);
+    fields.field("expired_stale_perc", format_args!("{:.2}", stats.expired_stale_percent));
+    fields.field("expired_time_cap_reached_count", stats.expired_time_cap_reached);
+    fields.field("expire_cycle_cpu_milliseconds", stats.expire_cycle_us / 1000);
+    fields.field("evicted_keys", recorder.evicted);
+    fields.field("evicted_clients", stats.evicted_clients);
+    fields.field("total_eviction_exceeded_time", stats.eviction_exceeded_us / 1000);
+    fields.field("current_eviction_exceeded_time", 0);
+    fields.field("keyspace_hits", recorder.hits);
+    fields.field("keyspace_misses", recorder.misses);
+    fields.field("pubsub_channels", cx.server.pubsub.channels.len());
+    fields.field("pubsub_patterns", cx.server.pubsub.patterns.len());
+    fields.field("pubsubshard_channels", cx.server.pubsub.shards.len());
+    fields.zeros(&[
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ]);
+    fields.field("total_error_replies", stats.errors);
+    fields.zeros(&["dump_payload_sanitizations"]);
+    fields.field("total_reads_processed", report.io_reads - stats.forgotten.reads);
+    fields.field("total_writes_processed", report.io_writes - stats.forgotten.writes);
+    fields.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    fields.field("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
+    fields.field("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
+    fields.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    fields.field("acl_access_denied_auth", stats.denied_logins);
+    fields.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+}
+
+fn replication(cx: &mut Cx<'_>, fields: &mut Fields) {
+    fields.field("role", "master");
+    fields.field("connected_slaves", 0);
+    fields.field("master_failover_state", "no-failover");
+    fields.field("master_replid", &cx.server.replication_id);
+    fields.field("master_replid2", "0".repeat(40));
+    fields.field("master_repl_offset", 0);
+    fields.field("second_repl_offset", -1);
+    fields.field("repl_backlog_active", 0);
+    fields.field("repl_backlog_size", 1_048_576);
+    fields.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+fn cpu(cx: &mut Cx<'_>, fields: &mut Fields) {
+    let report = cx.host.report();
+    let times = [
+        ("used_cpu_sys", report.cpu_sys),
+        ("used_cpu_user", report.cpu_user),
+        ("used_cpu_sys_children", report.cpu_sys_children),
+        ("used_cpu_user_children", report.cpu_user_children),
+        ("used_cpu_sys_main_thread", report.cpu_sys_main),
+        ("used_cpu_user_main_thread", report.cpu_user_main),
+    ];
+    for (name, seconds) in times {
+        fields.field(name, format_args!("{seconds:.6}"));
+    }
+}
+
+/// Modules are not in this version, but clients look for the section.
+fn modules(_: &mut Cx<'_>, _: &mut Fields) {}
+
+fn commandstats(cx: &mut Cx<'_>, fields: &mut Fields) {
+    for row in &cx.server.table.rows {
+        let stats = &cx.server.stats.per_command[row.id];
+        if stats.calls + stats.rejected + stats.failed == 0 {
+            continue;
+        }
+        let mean = stats.microseconds as f64 / stats.calls.max(1) as f64;
+        fields.field(
+            format_args!("cmdstat_{}", row.name),
+            format_args!(
+                "calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}",
+                stats.calls, stats.microseconds, stats.rejected, stats.failed
+            ),
+        );
+    }
+}
+
+fn errorstats(cx: &mut Cx<'_>, fields: &mut Fields) {
+    for (code, count) in &cx.server.stats.errors_by_code {
+        // A name ends at the colon.
+        let code = code.replace([':', '\r', '\n', '#'], "_");
+        fields.field(format_args!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn latencystats(cx: &mut Cx<'_>, fields: &mut Fields) {
+    if !cx.server.config.latency_tracking {
+        return;
+    }
+    for row in &cx.server.table.rows {
+        let Some(histogram) = &cx.server.stats.per_command[row.id].latency else { continue };
+        let percentiles = cx.server.config.latency_tracking_info_percentiles.iter();
+        let values: Vec<String> = percentiles
+            .map(|percentile| format!("p{percentile}={}.000", histogram.percentile(*percentile)))
+            .collect();
+        fields.field(format_args!("latency_percentiles_usec_{}", row.name), values.join(","));
+    }
+}
+
+fn cluster(_: &mut Cx<'_>, fields: &mut Fields) {
+    fields.field("cluster_enabled", 0);
+}
+
+fn keyspace(cx: &mut Cx<'_>, fields: &mut Fields) {
+    for (index, db) in cx.keys.space.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        fields.field(
+            format_args!("db{index}"),
+            format_args!("keys={},expires={},avg_ttl={}", db.len(), db.table.marked_len(), db.avg_ttl),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_printed_in_their_largest_unit() {
+        assert_eq!(human(0), "0B");
+        assert_eq!(human(1023), "1023B");
+        assert_eq!(human(1024), "1.00K");
+        assert_eq!(human(5 << 30), "5.00G");
+    }
+}
