@@ -56,6 +56,35 @@ impl<'a> Iterator for Iter<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
     }
+
+    /// Goes through whole nodes, so that what kind of node it is in is not asked for each element.
+    fn fold<B, F: FnMut(B, Item<'a>) -> B>(mut self, init: B, mut f: F) -> B {
+        let mut sum = init;
+        while self.left > 0 {
+            match &mut self.front {
+                Items::Packed(items) => {
+                    while self.left > 0
+                        && let Some(item) = items.next()
+                    {
+                        sum = f(sum, item);
+                        self.left -= 1;
+                    }
+                }
+                Items::Plain(text) => {
+                    if let Some(text) = text.take() {
+                        sum = f(sum, Item::Bytes(text));
+                        self.left -= 1;
+                    }
+                }
+            }
+            self.front_node += 1;
+            match self.list.nodes.get(self.front_node) {
+                Some(node) => self.front = node.items(),
+                None => break,
+            }
+        }
+        sum
+    }
 }
 
 impl<'a> DoubleEndedIterator for Iter<'a> {
