@@ -33,7 +33,7 @@ fn play(folder: &str) {
     for difference in &total.differences {
         println!("{difference}");
     }
-    println!("{} scenarios, {} replies compared", total.scenarios, total.compared);
+    println!("{total}");
     assert!(total.differences.is_empty(), "{} differences", total.differences.len());
 }
 

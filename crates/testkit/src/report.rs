@@ -1,5 +1,6 @@
 //! What came of playing scenario files.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One place where a target did not do what is written.
@@ -37,6 +38,8 @@ pub struct Report {
     pub scenarios: usize,
     /// Scenarios that do not apply to the target.
     pub skipped: usize,
+    /// Those of them that wait for something that Redstart still lacks, by what that is.
+    pub lacking: BTreeMap<String, usize>,
     /// Replies, messages and effects compared.
     pub compared: usize,
     /// What differed.
@@ -48,8 +51,21 @@ impl Report {
     pub fn absorb(&mut self, other: Report) {
         self.scenarios += other.scenarios;
         self.skipped += other.skipped;
+        for (lack, count) in other.lacking {
+            *self.lacking.entry(lack).or_default() += count;
+        }
         self.compared += other.compared;
         self.differences.extend(other.differences);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} scenarios ({} skipped", self.scenarios, self.skipped)?;
+        for (lack, count) in &self.lacking {
+            write!(f, ", {count} of them for lack of {lack}")?;
+        }
+        write!(f, "), {} replies compared, {} differences", self.compared, self.differences.len())
     }
 }
 

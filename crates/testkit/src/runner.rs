@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::player::{Next, Player};
 use crate::report::{Difference, Report};
 use crate::scenario::{Action, Expectation, Scenario, ScenarioFile, Step, Wanted};
-use crate::target::{Effect, Target};
+use crate::target::{Dialect, Effect, Target};
 use crate::words;
 
 /// How scenarios are played.
@@ -30,6 +30,9 @@ pub fn run_file(file: &ScenarioFile, target: &mut dyn Target, options: Options) 
     for scenario in &file.scenarios {
         if !scenario.applies(dialect, place) {
             report.skipped += 1;
+            if let (Some(lack), Dialect::Redstart) = (&scenario.lacks, dialect) {
+                *report.lacking.entry(lack.clone()).or_default() += 1;
+            }
             continue;
         }
         let mut run = Run { file, scenario, player: &mut player, options, report: &mut report, step: None };

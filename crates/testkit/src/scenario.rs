@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ## a relative expiry reads back            a scenario: fresh state, fresh clients, RESP2
-//! config: notify-keyspace-events KEA         also since: 7.2, only: redstart, tcp-only, in-process-only, resp3
+//! config: notify-keyspace-events KEA         also since: 7.2, only: redstart, skip-redstart: streams, tcp-only, in-process-only, resp3
 //! b> SUBSCRIBE c                             a request by client b (the default client has no name)
 //! *3                                         its reply; elements are indented by two spaces a level
 //!   "subscribe"
@@ -51,6 +51,8 @@ pub struct Scenario {
     pub since: Option<(u32, u32)>,
     /// Whether no reference server behaves like this.
     pub only_redstart: bool,
+    /// What Redstart still lacks for it.
+    pub lacks: Option<String>,
     /// Where it can be played, when not everywhere.
     pub place: Option<Place>,
     /// Parameters to set before it.
@@ -65,7 +67,7 @@ impl Scenario {
     /// Returns whether the scenario says anything about such a target.
     pub fn applies(&self, dialect: Dialect, place: Place) -> bool {
         let version = match dialect {
-            Dialect::Redstart => true,
+            Dialect::Redstart => self.lacks.is_none(),
             Dialect::Reference(major, minor) => {
                 !self.only_redstart && self.since.is_none_or(|since| since <= (major, minor))
             }
@@ -183,6 +185,7 @@ impl<'a> Parser<'a> {
                     title: title.to_string(),
                     since: None,
                     only_redstart: false,
+                    lacks: None,
                     place: None,
                     config: Vec::new(),
                     resp3: false,
@@ -308,6 +311,8 @@ fn scope(scenario: &mut Scenario, line: &str) -> Result<bool, String> {
             scenario.since = Some((number(major)?, number(minor)?));
         }
         ("only", "redstart") => scenario.only_redstart = true,
+        ("skip-redstart", "") => return Err("skip-redstart takes what is lacking".into()),
+        ("skip-redstart", lacking) => scenario.lacks = Some(lacking.to_string()),
         ("tcp-only", "") | ("only", "tcp-only") => scenario.place = Some(Place::Tcp),
         ("in-process-only", "") | ("only", "in-process-only") => scenario.place = Some(Place::InProcess),
         ("resp3", "") => scenario.resp3 = true,
@@ -371,7 +376,7 @@ mod tests {
     fn reads_every_kind_of_line() {
         let text = "# about\n## one\nsince: 7.2\nconfig: save \"\"\nresp3\n> GET k\n? any\n? keep v\n\"x\"\n\
             ? redis-7.0\n_\nb> SUBSCRIBE c\n>3\n  \"subscribe\"\n  \"c\"\n  :1\nb< closed\n<\n~1\n  ? any\n  :1\n\
-            raw \"*1\\r\\n\"\n...\n@ +5\n! propagate DEL k\n## two\nonly: redstart\n";
+            raw \"*1\\r\\n\"\n...\n@ +5\n! propagate DEL k\n## two\nonly: redstart\n## three\nskip-redstart: streams\n";
         let file = ScenarioFile::parse("f", text).unwrap();
         let scenario = &file.scenarios[0];
         assert_eq!((scenario.since, scenario.resp3), (Some((7, 2)), true));
@@ -383,6 +388,12 @@ mod tests {
         assert!(matches!(scenario.steps[2].expected[0].wanted, Wanted::Closed));
         assert!(matches!(scenario.steps[4].expected[0].wanted, Wanted::Nothing));
         assert!(file.scenarios[1].only_redstart);
+        let three = &file.scenarios[2];
+        assert_eq!(three.lacks.as_deref(), Some("streams"));
+        assert!(
+            !three.applies(Dialect::Redstart, Place::Tcp)
+                && three.applies(Dialect::Reference(7, 0), Place::Tcp)
+        );
     }
 
     #[test]

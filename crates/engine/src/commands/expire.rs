@@ -131,9 +131,10 @@ impl Conditions {
     fn allow(self, current: Option<i64>, at: i64) -> bool {
         match current {
             None => !self.if_any && !self.if_later,
-            Some(current) => {
-                !self.if_none && !(self.if_later && at <= current) && !(self.if_earlier && at >= current)
-            }
+            Some(_) if self.if_none => false,
+            Some(current) if self.if_later => at > current,
+            Some(current) if self.if_earlier => at < current,
+            Some(_) => true,
         }
     }
 }
