@@ -1,7 +1,8 @@
-//! Chores around the workspace: `cargo xtask test | oracle | record | coverage`.
+//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench`.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
 mod coverage;
 mod oracle;
 mod record;
@@ -17,6 +18,8 @@ cargo xtask record [--server CMD] [--force] FILE...          write the reference
 cargo xtask coverage --ours CMD [--server CMD]               compare COMMAND tables of reference and ours
 
 cargo xtask test                                             run every test of the project and count them
+cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--only WORDS] [--write]
+                                                             measure both servers side by side, line by line
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
@@ -24,13 +27,16 @@ FILTER selects files whose path contains it.";
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let command = words.next().unwrap_or_default();
-    let done = Arguments::parse(words).and_then(|arguments| match command.as_str() {
-        "oracle" => oracle::run(&arguments),
-        "record" => record::run(&arguments),
-        "test" => test::run(&arguments),
-        "coverage" => coverage::run(&arguments),
-        _ => Err(USAGE.to_string()),
-    });
+    let done = match command.as_str() {
+        "bench" => bench::run(words),
+        command => Arguments::parse(words).and_then(|arguments| match command {
+            "oracle" => oracle::run(&arguments),
+            "record" => record::run(&arguments),
+            "test" => test::run(&arguments),
+            "coverage" => coverage::run(&arguments),
+            _ => Err(USAGE.to_string()),
+        }),
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

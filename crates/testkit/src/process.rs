@@ -14,12 +14,16 @@ use crate::tcp;
 /// How long a server may take until it answers PING.
 const START_WAIT: Duration = Duration::from_secs(10);
 
+/// How long to wait before asking again whether it answers.
+const START_POLL: Duration = Duration::from_micros(500);
+
 /// A running server and the directory it works in.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
     address: SocketAddr,
     directory: PathBuf,
+    start_time: Duration,
 }
 
 impl ServerProcess {
@@ -29,6 +33,7 @@ impl ServerProcess {
             command.split_first().ok_or_else(|| io::Error::other("no server command given"))?;
         let port = free_port()?;
         let directory = new_directory()?;
+        let started = Instant::now();
         let child = Command::new(program)
             .args(arguments)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
@@ -41,8 +46,9 @@ impl ServerProcess {
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("{program}: {e}")))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut server = ServerProcess { child, address, directory };
+        let mut server = ServerProcess { child, address, directory, start_time: Duration::ZERO };
         server.wait_until_it_answers()?;
+        server.start_time = started.elapsed();
         Ok(server)
     }
 
@@ -73,6 +79,11 @@ impl ServerProcess {
         }
     }
 
+    /// Returns the time from starting the process to its first answer.
+    pub fn start_time(&self) -> Duration {
+        self.start_time
+    }
+
     fn wait_until_it_answers(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START_WAIT;
         loop {
@@ -87,7 +98,7 @@ impl ServerProcess {
             if Instant::now() > deadline {
                 return Err(io::Error::other("the server did not answer PING in time"));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(START_POLL);
         }
     }
 }

@@ -1,0 +1,75 @@
+//! A server under measurement: what the kernel says about its process.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use testkit::tcp::ask;
+use testkit::{Reply, ServerProcess};
+
+/// The processor that servers run on.
+const SERVER_CPU: &str = "0";
+
+/// A running server whose process is watched.
+#[derive(Debug)]
+pub(super) struct Server(ServerProcess);
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    pub(super) fn start(command: &[String], options: &[&str]) -> io::Result<Server> {
+        ServerProcess::start(command, options).map(Server)
+    }
+
+    /// Returns the address it listens on.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// Returns the time from starting the process to its first answer.
+    pub(super) fn start_time(&self) -> Duration {
+        self.0.start_time()
+    }
+
+    /// Returns the processor time that all its threads have used, in nanoseconds.
+    pub(super) fn cpu_ns(&self) -> io::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.pid()))? {
+            // A thread may have ended since it was listed.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            sum += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
+    /// Returns its resident memory in bytes.
+    pub(super) fn resident_bytes(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib =
+            line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmRSS in /proc"))
+    }
+
+    /// Fails when the server has replied with errors: what replied so was not measured.
+    pub(super) fn no_errors(&self) -> io::Result<()> {
+        let reply = ask(self.address(), &["INFO", "stats"])?;
+        let text = String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned();
+        match text.lines().find_map(|line| line.strip_prefix("total_error_replies:")) {
+            Some("0") => Ok(()),
+            Some(count) => Err(io::Error::other(format!("{count} error replies"))),
+            None => Err(io::Error::other("INFO says nothing of total_error_replies")),
+        }
+    }
+
+    /// Sends one request and fails when the reply is an error.
+    pub(super) fn ask(&self, request: &[&str]) -> io::Result<Reply> {
+        let reply = ask(self.address(), request)?;
+        if reply.head().starts_with('-') { Err(io::Error::other(reply.head())) } else { Ok(reply) }
+    }
+}
+
+/// Returns a server's command so that it runs on the processor kept for servers.
+pub(super) fn pinned_to_server_cpu(command: &[String]) -> Vec<String> {
+    ["taskset", "-c", SERVER_CPU].into_iter().map(str::to_string).chain(command.iter().cloned()).collect()
+}
