@@ -215,11 +215,11 @@ impl Engine {
         let mut message = error.message();
         if let Some(multi) = &mut session.multi {
             multi.refused = true;
-            if row.is_some_and(|row| row.name == "exec") {
-                // A transaction that cannot be executed is over.
-                message = format!("EXECABORT Transaction discarded because of: {}", strip(&message)).into();
-                self.server.discard(session);
-            }
+        }
+        if row.is_some_and(|row| row.name == "exec") {
+            // A transaction that cannot be executed is over.
+            message = format!("EXECABORT Transaction discarded because of: {}", strip(&message)).into();
+            self.server.discard(session);
         }
         self.server.stats.error(&message);
         let before = session.out.len();

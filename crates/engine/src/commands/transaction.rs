@@ -21,14 +21,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .summary("Starts queueing commands for EXEC.")
         .since("1.2.0")
         .complexity("O(1)")
-        .flags(&[
-            table::NOSCRIPT,
-            table::LOADING,
-            table::STALE,
-            table::FAST,
-            table::NO_MULTI,
-            table::ALLOW_BUSY,
-        ])
+        .flags(&[table::NOSCRIPT, table::LOADING, table::STALE, table::FAST, table::ALLOW_BUSY])
         .acl(&[acl::TRANSACTION]),
     command("UNWATCH", unwatch)
         .summary("Stops watching all keys.")
@@ -41,14 +34,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .since("2.2.0")
         .complexity("O(1) for every key.")
         .syntax("key [key ...]")
-        .flags(&[
-            table::NOSCRIPT,
-            table::LOADING,
-            table::STALE,
-            table::FAST,
-            table::NO_MULTI,
-            table::ALLOW_BUSY,
-        ])
+        .flags(&[table::NOSCRIPT, table::LOADING, table::STALE, table::FAST, table::ALLOW_BUSY])
         .acl(&[acl::TRANSACTION])
         .keys(&[range(1, -1, 1, 0, key::RO)]),
 ];
