@@ -9,6 +9,8 @@ use crate::SessionId;
 /// A wish of the engine; the driver carries it out in order.
 pub enum Effect {
     /// The command's outcome for the log and the replicas; built only while somebody listens.
+    ///
+    /// What changes no data (PUBLISH, SPUBLISH) concerns replicas alone.
     Propagate { db: usize, argv: Vec<Box<[u8]>> },
     /// Close the session's link, after its output is flushed if `flush`.
     Close { session: SessionId, flush: bool },

@@ -48,3 +48,8 @@ fn commands_reply_as_specified() {
 fn the_protocol_is_spoken_as_specified() {
     play("protocol");
 }
+
+#[test]
+fn writes_are_propagated_as_specified() {
+    play("propagation");
+}

@@ -306,7 +306,9 @@ fn packed_threshold(args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     match parse_memory(args.next()?) {
         Some(bytes) if bytes <= most => out.ok(),
         _ => {
-            return Err(Error::text("ERR argument must be a memory value bigger than 1 and smaller than 4gb"));
+            return Err(Error::text(
+                "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+            ));
         }
     }
     Ok(())

@@ -194,6 +194,7 @@ fn sunsubscribe(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 fn publish(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let (channel, message) = (args.next()?, args.next()?);
     let receivers = cx.server.pubsub.publish(&mut cx.server.sessions, channel, message);
+    cx.propagate(&[b"PUBLISH", channel, message]);
     out.int(receivers as i64);
     Ok(())
 }
@@ -202,6 +203,7 @@ fn publish(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
 fn spublish(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let (channel, message) = (args.next()?, args.next()?);
     let receivers = cx.server.pubsub.publish_shard(&mut cx.server.sessions, channel, message);
+    cx.propagate(&[b"SPUBLISH", channel, message]);
     out.int(receivers as i64);
     Ok(())
 }

@@ -317,6 +317,16 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
     } else {
         store(cx, key, value, at);
     }
+    if want_old && at.is_none() {
+        // Nobody asks for the old value where this goes.
+        let request = args.request();
+        let words = request.iter().enumerate();
+        let words: Vec<&[u8]> = words
+            .filter(|(i, word)| *i < 3 || !word.eq_ignore_ascii_case(b"GET"))
+            .map(|(_, word)| word)
+            .collect();
+        cx.propagate(&words);
+    }
     if !want_old {
         out.ok();
     }
