@@ -7,7 +7,7 @@ use structures::{Buf, Payload, WordRef};
 
 use crate::change::{Class, Garbage};
 use crate::keys::{assign_text, new_text};
-use crate::text::Text;
+use crate::text::{INLINE_MAX, Text};
 use crate::{Entry, Kind, Recorder, Value, WrongType};
 
 /// A collection, borrowed for reading.
@@ -183,6 +183,20 @@ impl<'a> TextEdit<'a> {
             }
         } else {
             self.fill(new_text(self.key, bytes, None));
+        }
+    }
+
+    /// Stores a short string as the bytes it is, keeping the expiry: digits are not turned into an integer.
+    pub fn set_literal(&mut self, bytes: &[u8]) {
+        if bytes.len() > INLINE_MAX {
+            return self.set_bytes(bytes);
+        }
+        if let Some(Slot::Occupied(found)) = &mut self.slot {
+            if let Some(old) = found.get_mut().set_bytes(bytes) {
+                self.recorder.discard(old);
+            }
+        } else {
+            self.fill(Entry::with_bytes(self.key, bytes, None));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Strings as arrays of bits, and of integers of any width.
 
 use base::number::parse_i64;
-use keyspace::{Class, Stamp, Text};
+use keyspace::{Class, Stamp, Text, Value};
 use structures::bitmap::{
     self, Operation,
     field::{Field, Overflow},
@@ -245,7 +245,7 @@ fn bitop(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
     let result = bitmap::combine(operation, &sources);
     let len = result.len();
     if len > 0 {
-        cx.keys.set_text(destination, result.as_slice(), Stamp::Clear);
+        cx.keys.set_value(destination, Value::Text(result), Stamp::Clear);
         cx.keys.changed(Class::String, "set", destination);
     } else {
         let lazy = cx.server.config.lazyfree_lazy_server_del;

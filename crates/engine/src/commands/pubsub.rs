@@ -211,7 +211,10 @@ fn spublish(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 fn list_names(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, scope: Scope) -> Result<()> {
     let pattern = args.peek();
     if args.left() > 1 {
-        return Err(Error::Arity(cx.row.name.clone().into()));
+        let name = String::from_utf8_lossy(args.request().arg(1)).into_owned();
+        return Err(Error::from(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
+        )));
     }
     let names = cx.server.pubsub.of(scope).keys();
     let names: Vec<_> = names.filter(|name| pattern.is_none_or(|p| glob_match(p, name, false))).collect();

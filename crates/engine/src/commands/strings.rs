@@ -591,7 +591,7 @@ fn incrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Res
     }
     let mut bytes = Vec::new();
     sum.push_text(&mut bytes);
-    text.set_bytes(&bytes);
+    text.set_literal(&bytes);
     text.changed("incrbyfloat");
     cx.propagate(&[b"SET", key, &bytes, b"KEEPTTL"]);
     out.bulk(&bytes);
