@@ -108,6 +108,14 @@ impl Recorder {
         self.changes.push(Change { db, key: key.into(), class, event });
     }
 
+    /// Takes the memory of a table that `value` has outgrown, so that it is not freed on the command path.
+    #[inline]
+    pub fn retire(&mut self, value: &mut crate::Value) {
+        if let Some(retired) = value.take_retired() {
+            self.garbage.push(Garbage::Table(retired));
+        }
+    }
+
     /// Takes a value that may be large; what is cheap to free is freed here.
     #[inline]
     pub fn discard(&mut self, value: crate::Value) {

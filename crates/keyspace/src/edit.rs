@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use structures::dict::{Occupied, Slot};
 use structures::{Buf, Payload, WordRef};
 
-use crate::change::{Class, Garbage};
+use crate::change::Class;
 use crate::keys::{assign_text, new_text};
 use crate::text::{INLINE_MAX, Text};
 use crate::{Entry, Kind, Recorder, Value, WrongType};
@@ -119,9 +119,7 @@ impl<T: Kind> Drop for Edit<'_, T> {
             }
         } else {
             let mut value = value.wrap();
-            if let Some(retired) = value.take_retired() {
-                self.recorder.garbage.push(Garbage::Table(retired));
-            }
+            self.recorder.retire(&mut value);
             found.get_mut().set_word(value);
         }
     }

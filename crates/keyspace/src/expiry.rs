@@ -18,6 +18,7 @@ impl Keyspace {
     pub fn expire_step(&mut self, db: usize, now_ms: i64, buckets: usize) -> Step {
         let this = &mut self.dbs[db];
         if this.table.marked_len() == 0 {
+            (this.avg_ttl, this.expiry_cursor) = (0, 0);
             return Step { wrapped: true, ..Step::default() };
         }
         let mut step = Step::default();

@@ -252,9 +252,10 @@ impl<'a> Keys<'a> {
     }
 
     /// Stores `value` at `key`, whatever it held before; the caller records the event.
-    pub fn set_value(&mut self, key: &[u8], value: Value, stamp: Stamp) {
+    pub fn set_value(&mut self, key: &[u8], mut value: Value, stamp: Stamp) {
         let (db, age) = (self.db, self.initial_age());
         let (slot, recorder) = self.slot(key);
+        recorder.retire(&mut value);
         let at = match stamp {
             Stamp::At(ms) => Some(ms),
             _ => None,
@@ -344,14 +345,12 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Returns a deep copy of an entry under another key, with another expiry; its access age is that of the original.
+/// Returns a deep copy of an entry under another key, with another expiry; its access age is for the caller to set.
 pub fn duplicate(entry: &Entry, key: &[u8], at: Option<i64>) -> Entry {
-    let mut copy = match entry.payload() {
+    match entry.payload() {
         Payload::Bytes(bytes) => Entry::with_bytes(key, bytes, at),
         Payload::Word(word) => Entry::with_word(key, Value::clone(&word), at),
-    };
-    copy.set_age(entry.age());
-    copy
+    }
 }
 
 /// Returns an entry's value under another key; expiry and access age go with it.

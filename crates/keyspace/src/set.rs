@@ -203,11 +203,7 @@ impl Set {
                 }
                 None => false,
             },
-            Set::Table(table) => {
-                let removed = table.remove(member).is_some();
-                drop(table.take_retired());
-                removed
-            }
+            Set::Table(table) => table.remove(member).is_some(),
         }
     }
 
@@ -246,7 +242,6 @@ impl Set {
             }
             Set::Table(table) => {
                 let member = table.remove_random(rng)?;
-                drop(table.take_retired());
                 Some(take(Item::Bytes(member.as_bytes())))
             }
         }
@@ -348,8 +343,6 @@ fn insert(table: &mut Dict<Blob>, member: &[u8]) -> bool {
         Slot::Occupied(_) => return false,
         Slot::Vacant(vacant) => vacant.insert(Blob::new(member)),
     };
-    // The table that this one grew from would otherwise be kept until it grows again.
-    drop(table.take_retired());
     true
 }
 

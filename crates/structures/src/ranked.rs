@@ -117,7 +117,9 @@ impl RankedSet {
         self.member_bytes + self.order.heap_size() + self.members.bytes()
     }
 
-    /// Takes the memory of a finished hash table, to be freed elsewhere; see [`Dict::take_retired`].
+    /// Takes the memory of a hash table that was replaced, to be freed elsewhere; see [`Dict::take_retired`].
+    ///
+    /// Kept until the next one is replaced, it would weigh eight bytes a member.
     #[inline]
     pub fn take_retired(&mut self) -> Option<Retired> {
         self.members.take_retired()
@@ -162,7 +164,6 @@ impl RankedSet {
                 slot.insert(member);
                 // SAFETY: `members` keeps the member; every method that takes one out takes its item out first.
                 unsafe { self.order.insert(item) };
-                self.free_retired();
                 None
             }
         }
@@ -175,7 +176,6 @@ impl RankedSet {
         self.order.remove(Item { score, member: slot.get().pointer() });
         self.member_bytes -= slot.get().heap_size();
         slot.remove();
-        self.free_retired();
         Some(score)
     }
 
@@ -282,7 +282,6 @@ impl RankedSet {
                 f(member.bytes(), item.score);
             });
         }
-        self.free_retired();
         count
     }
 
@@ -308,11 +307,6 @@ impl RankedSet {
         self.members.rehash_step(buckets)
     }
 
-    /// Frees a table that has been replaced: kept until the next one is, it would weigh eight bytes a member.
-    fn free_retired(&mut self) {
-        drop(self.members.take_retired());
-    }
-
     fn take(&mut self, rank: usize) -> Option<Member> {
         let mut taken = None;
         self.order.remove_some(rank, 1, |item| taken = Some(item.member));
@@ -320,7 +314,6 @@ impl RankedSet {
         let bytes = unsafe { taken?.bytes() };
         let member = self.members.remove(bytes).expect("what is ordered is also in the dict");
         self.member_bytes -= member.heap_size();
-        self.free_retired();
         Some(member)
     }
 

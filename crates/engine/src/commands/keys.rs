@@ -196,7 +196,8 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
         return Ok(());
     }
     let original = cx.keys.live(source).expect("just refreshed");
-    let copy = duplicate(original, destination, original.stamp());
+    let mut copy = duplicate(original, destination, original.stamp());
+    copy.set_age(cx.keys.initial_age());
     let mut there = cx.keys.other(db);
     put_over(&mut there, copy, true);
     there.changed(Class::Generic, "copy_to", destination);

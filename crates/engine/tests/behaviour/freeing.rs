@@ -62,6 +62,30 @@ fn deletions_are_as_lazy_as_configured() {
 }
 
 #[test]
+fn databases_are_freed_elsewhere_if_asked_to() {
+    for (command, lazily, elsewhere) in [
+        ("FLUSHALL", "no", 0),
+        ("FLUSHALL SYNC", "yes", 0),
+        ("FLUSHALL ASYNC", "no", 2),
+        ("FLUSHALL", "yes", 2),
+        ("FLUSHDB", "no", 0),
+        ("FLUSHDB ASYNC", "no", 1),
+        ("FLUSHDB", "yes", 1),
+    ] {
+        let mut world = World::new(&[("lazyfree-lazy-user-flush", lazily)]);
+        for db in [3, 0] {
+            world.select(db);
+            world.call("SET key value");
+        }
+        world.effects();
+        assert_eq!(world.call(command), "+OK\r\n");
+        let freed = world.effects().iter().filter(|e| matches!(e, Effect::Free(Garbage::Db(_)))).count();
+        assert_eq!(freed, elsewhere, "{command}, lazyfree-lazy-user-flush {lazily}");
+        assert_eq!(world.len(0), 0);
+    }
+}
+
+#[test]
 fn a_long_string_is_freed_elsewhere() {
     let mut world = World::new(&[]);
     world.call("SETRANGE text 20000000 x");
@@ -110,4 +134,11 @@ fn outgrown_tables_are_freed_elsewhere_whatever_outgrew_them() {
         tables += freed(&mut world).1;
     }
     assert!(tables >= 3, "{tables} tables of a hash");
+    tables = 0;
+    for i in 0..100_000 {
+        world.call(&format!("SADD set member:{i}"));
+        world.call(&format!("ZADD zset {i} member:{i}"));
+        tables += freed(&mut world).1;
+    }
+    assert!(tables >= 6, "{tables} tables of a set and a sorted set");
 }

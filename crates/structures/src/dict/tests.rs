@@ -465,3 +465,25 @@ fn dropping_a_dict_drops_each_entry_once() {
     drop(dict);
     assert_eq!(ALIVE.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_copy_has_all_entries_and_its_own() {
+    for len in [0, 1, 7, 100, 5000] {
+        let mut dict: Dict<Pair> = Dict::new(SEED);
+        for n in 0..len {
+            dict.insert(Pair::new(&key(n), b"value"));
+        }
+        // Taken while entries are being moved, too.
+        for n in 0..len / 3 {
+            dict.remove(&key(n));
+        }
+        let mut copy = dict.clone();
+        check(&copy);
+        assert_eq!(copy.len(), dict.len());
+        assert!(dict.iter().all(|pair| copy.get(pair.field()) == Some(pair)));
+        if let Some(pair) = copy.get_mut(&key(len.saturating_sub(1))) {
+            pair.set_value(b"another");
+            assert_eq!(dict.get(&key(len - 1)).unwrap().value(), b"value");
+        }
+    }
+}

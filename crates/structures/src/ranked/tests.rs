@@ -251,3 +251,17 @@ fn a_scan_shows_every_member_and_random_picks_reach_them_all() {
     }
     assert!(seen.is_empty());
 }
+
+#[test]
+fn a_copy_has_all_members_and_its_own() {
+    let mut set = RankedSet::new(HashSeed([1, 2]));
+    for n in 0..3000u32 {
+        set.insert(format!("member {n}").as_bytes(), f64::from(n % 100));
+    }
+    let mut copy = set.clone();
+    assert!(copy.iter().eq(set.iter()));
+    copy.insert(b"member 1", 7.5);
+    copy.remove(b"member 2");
+    assert_eq!((set.score(b"member 1"), set.score(b"member 2")), (Some(1.0), Some(2.0)));
+    assert_eq!((copy.len(), set.len()), (2999, 3000));
+}
