@@ -2,14 +2,13 @@
 
 use base::rng::Rng;
 
-use super::bucket::SLOTS;
 use super::{Dict, Entry, Occupied};
 
-/// Random buckets looked at before taking the first entry after one of them.
+/// Random blocks looked at before taking the first entry after one of them.
 const TRIES: usize = 100;
 
-/// How many entries of a bucket have an equal chance; in fuller chains all have a little less.
-const FAIR: usize = 2 * SLOTS;
+/// Buckets looked at together: they are neighbours in memory, so that they arrive together.
+const BLOCK: usize = 2;
 
 /// Words of the bitmap that count as one bucket when looking for marked entries.
 const WORDS_PER_BUCKET: usize = 4;
@@ -21,12 +20,33 @@ impl<E: Entry> Dict<E> {
             return None;
         }
         let spread = self.spread();
-        // A bucket is kept in proportion to its entries, or the lonely ones would come up too often.
+        let blocks = spread.div_ceil(BLOCK);
+        // A block is kept in proportion to its entries, or the lonely ones would come up too often. While entries are
+        // being moved one table is denser than the other, at most as if it held them all. Few blocks have more than the
+        // mean and three deviations; where one has, its entries come up a little less often.
+        let mean = match &self.tables {
+            [first, second] if second.has_buckets() => {
+                (self.len * BLOCK).div_ceil(first.count().min(second.count()))
+            }
+            _ => self.len.div_ceil(blocks),
+        };
+        let most = if blocks == 1 { self.len } else { mean + 3 * mean.isqrt() + 2 };
         for _ in 0..TRIES {
-            let (table, index) = self.spread_bucket(rng.below(spread as u64) as usize);
-            let len = self.tables[table].bucket(index).chain_len();
-            if (rng.below(FAIR as u64) as usize) < len {
-                return self.tables[table].entries(index).nth(rng.below(len as u64) as usize);
+            let start = rng.below(blocks as u64) as usize * BLOCK;
+            let lens: [usize; BLOCK] = std::array::from_fn(|n| match start + n {
+                at if at < spread => {
+                    let (table, index) = self.spread_bucket(at);
+                    self.tables[table].bucket(index).chain_len()
+                }
+                _ => 0,
+            });
+            let mut chosen = rng.below(most.max(lens.iter().sum()) as u64) as usize;
+            for (n, len) in lens.into_iter().enumerate() {
+                if chosen < len {
+                    let (table, index) = self.spread_bucket(start + n);
+                    return self.tables[table].entries(index).nth(chosen);
+                }
+                chosen -= len;
             }
         }
         let start = rng.below(spread as u64) as usize;
