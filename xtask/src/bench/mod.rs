@@ -34,6 +34,9 @@ type Measure = fn(&Contest) -> Section;
 
 const SECTIONS: &[Measure] = &[speed::section, memory::section, pauses::section, idle::section];
 
+/// The names by which `--only` selects whole sections.
+const SECTION_NAMES: [&str; 4] = ["speed", "memory", "pauses", "idle"];
+
 /// Measures what the options select and prints it; true when every goal is met.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<bool, String> {
     let mut contest = Contest::parse(words)?;
@@ -102,10 +105,13 @@ impl Contest {
         Ok(contest)
     }
 
-    /// Returns whether a line is to be measured: all are, unless words select some by section or name.
+    /// Returns whether a line is to be measured: all are, unless words select some by section or by part of the name.
     fn selects(&self, section: &str, line: &str) -> bool {
-        let name = format!("{section} {line}").to_lowercase();
-        self.only.is_empty() || self.only.iter().any(|word| name.contains(word))
+        let name = line.to_lowercase();
+        let selects = |word: &String| {
+            if SECTION_NAMES.contains(&word.as_str()) { word == section } else { name.contains(word) }
+        };
+        self.only.is_empty() || self.only.iter().any(selects)
     }
 
     /// Returns a size at the scale asked for.
