@@ -131,7 +131,8 @@ impl ZSet {
                     && member.len() <= limits.zset_value
                     && pack.has_room_for(member.len())
                 {
-                    place(pack, member, score);
+                    let first = pack.first();
+                    place(pack, first, member, score);
                 } else {
                     self.spread(1, seed).insert(member, score);
                 }
@@ -401,9 +402,9 @@ fn with_score_item<R>(score: f64, store: impl FnOnce(Item<'_>) -> R) -> R {
     store(Item::Bytes(&text))
 }
 
-/// Puts a new member where it belongs.
-fn place(pack: &mut Listpack, member: &[u8], score: f64) {
-    match successor(pack, member, score) {
+/// Puts a new member where it belongs; all members before `from` come before it.
+fn place(pack: &mut Listpack, from: Option<Pos>, member: &[u8], score: f64) {
+    match from.and_then(|from| successor(pack, from, member, score)) {
         None => {
             pack.push_back(member);
             with_score_item(score, |item| pack.push_back(item));
@@ -415,17 +416,17 @@ fn place(pack: &mut Listpack, member: &[u8], score: f64) {
     }
 }
 
-/// Returns where the first member begins that comes after a new one; `None` when all come before it.
-fn successor(pack: &Listpack, member: &[u8], score: f64) -> Option<Pos> {
+/// Returns where the first member from `from` on begins that comes after a new one; `None` when all come before it.
+fn successor(pack: &Listpack, from: Pos, member: &[u8], score: f64) -> Option<Pos> {
     // Scores often grow, and then the place is at the end.
     if score_of(pack.back()?) < score {
         return None;
     }
-    let mut pairs = pack.pairs();
-    while let Some(at) = pairs.pos() {
-        let (other, other_score) = pairs.next()?;
-        let other_score = score_of(other_score);
-        if other_score > score || other_score == score && other.text().as_bytes() > member {
+    let mut items = pack.iter_from(from);
+    while let Some(at) = items.pos() {
+        items.skip_forward(1);
+        let other_score = score_of(items.next()?);
+        if other_score > score || other_score == score && pack.at(at).text().as_bytes() > member {
             return Some(at);
         }
     }
@@ -449,8 +450,12 @@ fn rescore(pack: &mut Listpack, at: Pos, member: &[u8], score: f64) {
     if stays_above && stays_below {
         with_score_item(score, |item| pack.replace(score_at, item));
     } else {
+        let moves_up = score > score_of(pack.at(score_at));
         pack.remove_range(at, 2);
-        place(pack, member, score);
+        let last = pack.last();
+        let from =
+            if moves_up { Some(at).filter(|at| last.is_some_and(|last| *at < last)) } else { pack.first() };
+        place(pack, from, member, score);
     }
 }
 
