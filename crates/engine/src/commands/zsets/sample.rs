@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base::number::push_f64;
 use base::rng::Rng;
 use keyspace::ZSet;
 use structures::Item;
@@ -9,7 +10,7 @@ use structures::Item;
 use super::Layout;
 use crate::commands::reply_item;
 use crate::commands::scan::{self, ScanOptions};
-use crate::{Args, Cx, Error, Reply, Result};
+use crate::{Args, Cx, Error, Protocol, Reply, Result};
 
 /// Fewer members than one in so many are drawn; more are picked on a walk over all.
 const WALK_SHARE: usize = 8;
@@ -85,14 +86,20 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
     };
     let options = ScanOptions::parse(args, false)?;
     let (mut found, mut count) = (Vec::new(), 0);
-    let mut elements = Reply::new(&mut found, out.protocol);
+    // Here scores are strings in RESP3, too.
+    let mut elements = Reply::new(&mut found, Protocol::Resp2);
+    let packed = matches!(&*zset, ZSet::Packed(_));
     let next = options.walk(cursor, |cursor| {
         let mut met = 0;
         let next = zset.scan(cursor, |member, score| {
             met += 1;
             if options.matches(member) {
                 elements.bulk(member);
-                elements.double(score);
+                if packed {
+                    elements.double(score);
+                } else {
+                    elements.bulk(&seventeen_digits(score));
+                }
                 count += 2;
             }
         });
@@ -102,4 +109,50 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
     out.array(count);
     out.raw(&found);
     Ok(())
+}
+
+/// Returns the text of a score as C's `%.17g` prints it, which is what Redis scans large sorted sets with.
+fn seventeen_digits(score: f64) -> Vec<u8> {
+    if score == 0.0 || !score.is_finite() {
+        let mut text = Vec::new();
+        push_f64(&mut text, score);
+        return text;
+    }
+    let scientific = format!("{score:.16e}");
+    let (digits, exponent) = scientific.split_once('e').expect("that is what `e` formats");
+    let exponent: i32 = exponent.parse().expect("that is what `e` formats");
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let text = match exponent {
+        -4..17 => trimmed(&format!("{score:.*}", (16 - exponent) as usize)),
+        _ => format!("{}e{}{:02}", trimmed(digits), if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+    };
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scanned_scores_have_seventeen_digits() {
+        for (score, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (0.1, "0.10000000000000001"),
+            (2.5, "2.5"),
+            (-1234567.891, "-1234567.8910000001"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(seventeen_digits(score), text.as_bytes(), "{score}");
+        }
+    }
 }
