@@ -1,9 +1,10 @@
-//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench`.
+//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench | fuzz`.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod bench;
 mod coverage;
+mod fuzz;
 mod oracle;
 mod record;
 mod test;
@@ -20,6 +21,7 @@ cargo xtask coverage --ours CMD [--server CMD]               compare COMMAND tab
 cargo xtask test                                             run every test of the project and count them
 cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--only WORDS] [--write]
                                                              measure both servers side by side, line by line
+cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targets, 60 s each by default
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let command = words.next().unwrap_or_default();
     let done = match command.as_str() {
         "bench" => bench::run(words),
+        "fuzz" => fuzz::run(words),
         command => Arguments::parse(words).and_then(|arguments| match command {
             "oracle" => oracle::run(&arguments),
             "record" => record::run(&arguments),

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod fuzz;
 pub mod host;
 pub mod in_process;
 

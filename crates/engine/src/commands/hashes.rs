@@ -373,6 +373,7 @@ fn hrandfield(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
         out.array(0);
         return Ok(());
     };
+    super::check_draws(count)?;
     let nested = with_values && out.protocol == crate::Protocol::Resp3;
     let reply = |field: Item<'_>, value: Item<'_>, out: &mut Reply<'_>| {
         if nested {

@@ -94,3 +94,13 @@ pub(crate) fn unknown_form(cx: &crate::Cx<'_>) -> crate::Error {
         "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."
     ))
 }
+
+/// The most elements that SRANDMEMBER and its kin draw with repetitions.
+///
+/// Redis goes on until memory is gone: thirty bytes of request could end the server.
+const DRAWS_MAX: u64 = 1 << 24;
+
+/// Refuses a negative count that asks for more elements than a reply should ever hold.
+pub(crate) fn check_draws(count: i64) -> crate::Result<()> {
+    if count < 0 && count.unsigned_abs() > DRAWS_MAX { Err(crate::Error::OutOfRange) } else { Ok(()) }
+}

@@ -339,6 +339,7 @@ fn srandmember(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Res
         }
         return Ok(());
     };
+    super::check_draws(count.unwrap_or(0))?;
     let mut draw = |out: &mut Reply<'_>| {
         if let Some(member) = set.random(rng) {
             reply_item(member, out);

@@ -8,8 +8,8 @@ use keyspace::ZSet;
 use structures::Item;
 
 use super::Layout;
-use crate::commands::reply_item;
 use crate::commands::scan::{self, ScanOptions};
+use crate::commands::{check_draws, reply_item};
 use crate::{Args, Cx, Error, Protocol, Reply, Result};
 
 /// Fewer members than one in so many are drawn; more are picked on a walk over all.
@@ -29,6 +29,7 @@ pub(super) fn zrandmember(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<
             }
         }
         (Some(zset), Some((count, with_scores))) => {
+            check_draws(count)?;
             let layout = Layout::of(with_scores, out);
             let repeats = count < 0;
             let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
