@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use base::number::parse_f64;
 use keyspace::keys::type_of;
+use keyspace::zset::End;
 use keyspace::{Class, Hash, Keys, Kind, List, Set, Stamp, Text, Type, View, ZSet};
 use resp::decode::Request;
 use structures::Item;
@@ -245,19 +246,16 @@ fn elements(keys: &Keys<'_>, key: &[u8], of: Type, window: Option<&Options<'_>>)
         Type::ZSet => {
             let zset = view::<ZSet>(keys, key)?;
             let len = zset.len();
-            match window.map(|options| (options.window(len), options.descending)) {
-                None => each_ranked(&zset, 0..len, false, add),
-                Some((window, false)) => each_ranked(&zset, window, false, add),
-                Some((window, true)) => each_ranked(&zset, len - window.end..len - window.start, true, add),
-            }
+            let (ranks, from) = match window.map(|options| (options.window(len), options.descending)) {
+                None => (0..len, End::Lowest),
+                Some((window, false)) => (window, End::Lowest),
+                Some((window, true)) => (len - window.end..len - window.start, End::Highest),
+            };
+            zset.range(ranks, from).for_each(|(member, _)| add(member));
         }
         _ => {
             let set = view::<Set>(keys, key)?;
-            match &*set {
-                Set::Ints(ints) => ints.iter().for_each(|n| add(Item::Int(n))),
-                Set::Packed(pack) => pack.iter().for_each(add),
-                Set::Table(table) => table.iter().for_each(|member| add(Item::Bytes(member.as_bytes()))),
-            }
+            set.iter().for_each(add);
             if let Some(options) = window {
                 let window = options.window(elements.len());
                 elements.truncate(window.end);
@@ -266,22 +264,6 @@ fn elements(keys: &Keys<'_>, key: &[u8], of: Type, window: Option<&Options<'_>>)
         }
     }
     Ok(elements)
-}
-
-/// Calls `add` with the members of a range of ranks, the last one first if `back`.
-fn each_ranked(zset: &ZSet, ranks: std::ops::Range<usize>, back: bool, mut add: impl FnMut(Item<'_>)) {
-    match zset {
-        ZSet::Packed(pack) => {
-            let members: Vec<Item<'_>> = pack.iter().step_by(2).skip(ranks.start).take(ranks.len()).collect();
-            if back { members.into_iter().rev().for_each(add) } else { members.into_iter().for_each(add) }
-        }
-        ZSet::Ranked(ranked) => {
-            let mut members = ranked.range(ranks);
-            while let Some((member, _)) = if back { members.next_back() } else { members.next() } {
-                add(Item::Bytes(member));
-            }
-        }
-    }
 }
 
 /// Gives each element the weight that it is sorted by.
