@@ -112,7 +112,7 @@ fn geoadd(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
             break;
         }
     }
-    if args.is_empty() || args.left() % 3 != 0 || options.if_missing && options.if_there {
+    if args.is_empty() || !args.left().is_multiple_of(3) || options.if_missing && options.if_there {
         return Err(Error::Syntax);
     }
     let mut places = Vec::with_capacity(args.left() / 3);

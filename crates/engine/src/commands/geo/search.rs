@@ -73,8 +73,6 @@ fn run(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, form: Form) ->
         places.insert(place.member.text().as_bytes(), score);
     }
     let count = found.len();
-    drop(found);
-    drop(zset);
     out.int(count as i64);
     let event = if form == Form::SearchStore { "geosearchstore" } else { "georadiusstore" };
     zsets::store(cx, destination, ZSet::settled(places, &limits), event);
@@ -144,7 +142,8 @@ impl Query {
                 if zset.is_some() {
                     query.parse_circle(args)?;
                 } else {
-                    (args.next()?, args.next()?);
+                    args.next()?;
+                    args.next()?;
                 }
             }
             Form::Search | Form::SearchStore => {}

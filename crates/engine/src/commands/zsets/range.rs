@@ -42,7 +42,8 @@ impl<'a> Query<'a> {
     fn parse(args: &mut Args<'a>, by: Option<By>, from: Option<End>, stores: bool) -> Result<Query<'a>> {
         // The options say how to read the bounds before them.
         let mut span = *args;
-        (args.next()?, args.next()?);
+        args.next()?;
+        args.next()?;
         let (mut asked_by, mut asked_from) = (by, from);
         let (mut with_scores, mut offset, mut limit) = (false, 0, -1);
         while !args.is_empty() {

@@ -127,7 +127,7 @@ pub(in crate::commands) fn add<'a>(
 pub(super) fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let key = args.key()?;
     let options = AddOptions::parse(args);
-    if args.is_empty() || args.left() % 2 != 0 {
+    if args.is_empty() || !args.left().is_multiple_of(2) {
         return Err(Error::Syntax);
     }
     options.check()?;
