@@ -59,6 +59,9 @@ const REPLICATION: &str = "replication is not in this version";
 const CLUSTER: &str = "cluster mode is not in this version";
 const TLS: &str = "TLS is not in this version";
 const ACL: &str = "ACL users are not in this version";
+const STREAMS: &str = "streams are not in this version";
+const TRACKING: &str = "client-side tracking is not in this version";
+const COMPRESSION: &str = "list nodes are not compressed in this version";
 const MODULES: &str = "modules are not in this version";
 const SCRIPTS: &str = "scripting is not in this version";
 const DEFRAGMENTATION: &str = "active defragmentation is not in this version";
@@ -105,7 +108,7 @@ pub static PARAMS: &[Param] = &[
     .works(field!(client_output_buffer_limit)),
     param("proto-max-bulk-len", memory(1 << 20, LONG_MAX), "536870912").works(field!(proto_max_bulk_len)),
     param("maxmemory-clients", ClientMemory, "0").works(field!(maxmemory_clients)),
-    param("tracking-table-max-keys", int(0, i64::MAX), "1000000").works(field!(tracking_table_max_keys)),
+    param("tracking-table-max-keys", int(0, i64::MAX), "1000000").refused(TRACKING),
     param("client-default-resp", int(2, 3), "2").refused(DEBUGGING).immutable().hidden(),
     // The process
     param("dir", Directory, "").works(field!(dir)).protected().deny_loading(),
@@ -120,7 +123,7 @@ pub static PARAMS: &[Param] = &[
         .works(field!(syslog_facility))
         .immutable(),
     param("crash-log-enabled", Bool, "yes").works(field!(crash_log_enabled)),
-    param("crash-memcheck-enabled", Bool, "yes").works(field!(crash_memcheck_enabled)),
+    param("crash-memcheck-enabled", Bool, "no").refused(DEBUGGING),
     param("use-exit-on-panic", Bool, "no").refused(DEBUGGING).hidden(),
     param("watchdog-period", int(0, INT_MAX), "0").refused(DEBUGGING).hidden(),
     param("always-show-logo", Bool, "no").works(field!(always_show_logo)).immutable(),
@@ -189,7 +192,7 @@ pub static PARAMS: &[Param] = &[
     param("list-max-listpack-size", int(INT_MIN, INT_MAX), "-2")
         .alias("list-max-ziplist-size")
         .works(field!(list_max_listpack_size)),
-    param("list-compress-depth", int(0, INT_MAX), "0").works(field!(list_compress_depth)),
+    param("list-compress-depth", int(0, INT_MAX), "0").refused(COMPRESSION),
     param("set-max-intset-entries", int(0, i64::MAX), "512").works(field!(set_max_intset_entries)),
     param("set-max-listpack-entries", int(0, i64::MAX), "128").works(field!(set_max_listpack_entries)),
     param("set-max-listpack-value", int(0, i64::MAX), "64").works(field!(set_max_listpack_value)),
@@ -200,8 +203,8 @@ pub static PARAMS: &[Param] = &[
         .alias("zset-max-ziplist-value")
         .works(field!(zset_max_listpack_value)),
     param("hll-sparse-max-bytes", memory(0, LONG_MAX), "3000").works(field!(hll_sparse_max_bytes)),
-    param("stream-node-max-bytes", memory(0, LONG_MAX), "4096").works(field!(stream_node_max_bytes)),
-    param("stream-node-max-entries", int(0, i64::MAX), "100").works(field!(stream_node_max_entries)),
+    param("stream-node-max-bytes", memory(0, LONG_MAX), "4096").refused(STREAMS),
+    param("stream-node-max-entries", int(0, i64::MAX), "100").refused(STREAMS),
     // Observation
     param("slowlog-log-slower-than", int(-1, i64::MAX), "10000").works(field!(slowlog_log_slower_than)),
     param("slowlog-max-len", int(0, i64::MAX), "128").works(field!(slowlog_max_len)),

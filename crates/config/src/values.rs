@@ -39,7 +39,6 @@ pub struct Values {
     pub client_output_buffer_limit: OutputLimits,
     pub proto_max_bulk_len: u64,
     pub maxmemory_clients: ClientMemory,
-    pub tracking_table_max_keys: u64,
 
     // The process
     /// The working directory, absolute once the server has looked.
@@ -53,7 +52,6 @@ pub struct Values {
     pub syslog_ident: Vec<u8>,
     pub syslog_facility: SyslogFacility,
     pub crash_log_enabled: bool,
-    pub crash_memcheck_enabled: bool,
     pub always_show_logo: bool,
     pub set_proc_title: bool,
     pub proc_title_template: Vec<u8>,
@@ -92,15 +90,12 @@ pub struct Values {
     pub hash_max_listpack_entries: usize,
     pub hash_max_listpack_value: usize,
     pub list_max_listpack_size: i32,
-    pub list_compress_depth: u32,
     pub set_max_intset_entries: usize,
     pub set_max_listpack_entries: usize,
     pub set_max_listpack_value: usize,
     pub zset_max_listpack_entries: usize,
     pub zset_max_listpack_value: usize,
     pub hll_sparse_max_bytes: usize,
-    pub stream_node_max_bytes: usize,
-    pub stream_node_max_entries: u64,
 
     // Observation
     /// Microseconds; 0 logs every command, a negative number none.

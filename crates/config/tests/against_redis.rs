@@ -6,7 +6,10 @@ const GET: &str = include_str!("../testdata/config-get-7.0.15.txt");
 const SET: &str = include_str!("../testdata/config-set-7.0.15.txt");
 
 /// Defaults that differ, with the reason.
-const OTHER_DEFAULTS: &[(&str, &str)] = &[("save", "there is no persistence, so there are no save points")];
+const OTHER_DEFAULTS: &[(&str, &str)] = &[
+    ("save", "there is no persistence, so there are no save points"),
+    ("crash-memcheck-enabled", "memory is not tested after a crash"),
+];
 
 /// Listed parameters that 7.0.15 does not have.
 const NEWER: &[&str] = &[

@@ -12,8 +12,6 @@ pub struct Limits {
     pub zset_value: usize,
     /// `list-max-listpack-size`: items when positive, -1..-5 for 4 KB..64 KB nodes.
     pub list_size: i32,
-    /// `list-compress-depth`; kept for CONFIG, nodes are not compressed in memory.
-    pub list_compress: u32,
     /// `hll-sparse-max-bytes`.
     pub hll_sparse: usize,
 }
@@ -29,7 +27,6 @@ impl Default for Limits {
             zset_entries: 128,
             zset_value: 64,
             list_size: -2,
-            list_compress: 0,
             hll_sparse: 3000,
         }
     }

@@ -133,7 +133,6 @@ pub(crate) fn apply(config: &Config, keyspace: &mut Keyspace) {
         zset_entries: config.zset_max_listpack_entries,
         zset_value: config.zset_max_listpack_value,
         list_size: config.list_max_listpack_size,
-        list_compress: config.list_compress_depth,
         hll_sparse: config.hll_sparse_max_bytes,
     };
     let aging = match eviction(config) {
