@@ -67,7 +67,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .syntax("destination key [key ...]")
         .flags(&[table::WRITE, table::DENYOOM])
         .acl(&[acl::SET])
-        .keys(&[at(1, does(&[key::OW, key::UPDATE])), range(2, -1, 1, 0, does(&[key::RO, key::ACCESS]))]),
+        .keys(&[at(1, does(&[key::RW, key::UPDATE])), range(2, -1, 1, 0, does(&[key::RO, key::ACCESS]))]),
     command("SISMEMBER", sismember)
         .summary("Tells whether a member is in a set.")
         .since("1.0.0")

@@ -15,7 +15,6 @@ pub(super) const COMMANDS: &[Command] = &[
         .since("3.0.0")
         .complexity("O(1)")
         .syntax("numreplicas timeout")
-        .flags(&[table::BLOCKING])
         .acl(&[acl::CONNECTION])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     command("WAITAOF", waitaof)
@@ -23,7 +22,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .since("7.2.0")
         .complexity("O(1)")
         .syntax("numlocal numreplicas timeout")
-        .flags(&[table::BLOCKING])
+        .flags(&[table::NOSCRIPT])
         .acl(&[acl::CONNECTION])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
 ];
