@@ -91,6 +91,7 @@ impl Engine {
             browser_logged: None,
         };
         let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
+        engine.server.limit_clients();
         engine.listen();
         engine
     }
@@ -183,7 +184,7 @@ impl Engine {
         }
         let sub = request.arg(1);
         table.find_sub(row.id, sub).ok_or_else(|| {
-            let sub = String::from_utf8_lossy(&sub[..sub.len().min(128)]);
+            let sub = quoted(sub, 128);
             Error::from(format!("ERR unknown subcommand '{sub}'. Try {} HELP.", row.name.to_uppercase()))
         })
     }
@@ -714,14 +715,19 @@ fn strip(message: &str) -> &str {
 }
 
 fn unknown(request: Request<'_>) -> Error {
-    let cut = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
     let mut args = String::new();
     for i in 1..request.len() {
         if args.len() >= 128 {
             break;
         }
-        args += &format!("'{}' ", cut(request.arg(i), 128 - args.len()));
+        args += &format!("'{}' ", quoted(request.arg(i), 128 - args.len()));
     }
-    let name = cut(request.arg(0), 128);
+    let name = quoted(request.arg(0), 128);
     Error::from(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+}
+
+/// Returns a client's word as an error shows it: at most `max` bytes, and only up to a NUL, as C prints it.
+pub(crate) fn quoted(word: &[u8], max: usize) -> String {
+    let end = word.iter().take(max).position(|byte| *byte == 0).unwrap_or(word.len().min(max));
+    String::from_utf8_lossy(&word[..end]).into_owned()
 }

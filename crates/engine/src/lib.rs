@@ -7,6 +7,7 @@
 pub mod args;
 pub mod blocking;
 mod client_line;
+mod client_memory;
 pub mod commands;
 pub mod commit;
 pub mod dispatch;

@@ -66,7 +66,7 @@ impl Overhead {
             dbs,
             keys: keyspace.dbs.iter().map(|db| db.len()).sum(),
             total: total.min(used),
-            report: host.report(),
+            report: complete(host.report(), used),
         }
     }
 
@@ -111,4 +111,12 @@ impl Overhead {
     pub(crate) fn resident(&self) -> Share {
         Share::of(self.report.rss, self.used)
     }
+}
+
+/// Fills in what an allocator that keeps no figures does not tell: that nothing is lost in it.
+fn complete(report: Report, used: usize) -> Report {
+    if report.allocated != 0 {
+        return report;
+    }
+    Report { allocated: used, active: used, resident: report.rss.max(used), ..report }
 }

@@ -7,6 +7,7 @@ use resp::decode::Request;
 use resp::encode::Protocol;
 
 use crate::blocking::Blocked;
+use crate::client_memory::ClientMemory;
 
 /// A session's place in the table of sessions; reused after the session ends (unlike [`Session::client_id`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +100,8 @@ impl OwnedRequest {
 pub struct Multi {
     /// Row id and arguments, in order.
     pub queue: Vec<(usize, OwnedRequest)>,
+    /// Bytes that the queue takes.
+    pub memory: usize,
     /// A command was refused while queueing: EXEC will abort.
     pub refused: bool,
     /// One of the queued commands may need memory.
@@ -179,6 +182,8 @@ pub struct Session {
     /// Bytes in the input buffer and its spare room, kept up to date by the node.
     pub query_len: usize,
     pub query_free: usize,
+    /// The session's part in the sum that `maxmemory-clients` limits.
+    pub(crate) counted_memory: usize,
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -220,6 +225,7 @@ impl Session {
             last_command: None,
             query_len: 0,
             query_free: 0,
+            counted_memory: 0,
             commands: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -259,32 +265,24 @@ impl Session {
 
     /// Returns the bytes that the session's queued commands take.
     pub fn multi_memory(&self) -> usize {
-        let queued = |multi: &Multi| {
-            let slots = multi.queue.capacity() * size_of::<(usize, OwnedRequest)>();
-            slots + multi.queue.iter().map(|(_, request)| request.memory()).sum::<usize>()
-        };
-        self.multi.as_deref().map_or(0, queued)
+        self.multi.as_deref().map_or(0, |multi| multi.memory)
     }
 
-    /// Returns the bytes that the session takes: buffers, queued commands, subscriptions, watches.
+    /// Returns the bytes that the session takes: buffers, queued commands, and its part in what it listens to.
+    ///
+    /// The names of channels and keys are not counted, so that this is quick.
     pub fn memory(&self) -> usize {
-        let names = |set: &BTreeSet<Box<[u8]>>| set.iter().map(|name| name.len() + 16).sum::<usize>();
-        let subscriptions = match &self.subscriptions {
-            Some(own) => names(&own.channels) + names(&own.patterns) + names(&own.shards),
-            None => 0,
-        };
-        let watching = self.watching.iter().map(|watched| watched.key.len() + size_of::<Watched>());
+        let names = self.subscriptions.as_ref().map_or(0, |own| own.count() + own.shards.len());
         let waiting = self.blocked.as_ref().map_or(0, |blocked| {
-            let keys = blocked.keys.iter().map(|key| key.len() + 16).sum::<usize>();
-            size_of::<Blocked>() + keys + blocked.request.memory()
+            size_of::<Blocked>() + size_of_val(&*blocked.keys) + blocked.request.memory()
         });
         size_of::<Session>()
             + self.out.capacity()
             + self.query_len
             + self.query_free
             + self.multi_memory()
-            + subscriptions
-            + watching.sum::<usize>()
+            + names * size_of::<Box<[u8]>>()
+            + self.watching.len() * size_of::<Watched>()
             + waiting
     }
 }
@@ -300,6 +298,7 @@ pub struct Sessions {
     taken: Vec<Taken>,
     /// Sessions with output for the driver.
     pub pending: Vec<SessionId>,
+    pub(crate) client_memory: ClientMemory,
 }
 
 /// What a session that executes is sent meanwhile; it goes behind the reply.
@@ -330,7 +329,8 @@ impl Sessions {
 
     /// Forgets a session.
     pub fn remove(&mut self, id: SessionId) -> Option<Box<Session>> {
-        let session = self.slots.get_mut(id.0 as usize)?.take()?;
+        let mut session = self.slots.get_mut(id.0 as usize)?.take()?;
+        self.client_memory.forget(&mut session);
         self.free.push(id.0);
         self.count -= 1;
         self.pending.retain(|p| *p != id);
@@ -363,6 +363,7 @@ impl Sessions {
         if session.unsent() > 0 || session.closing != Closing::No {
             self.queue(&mut session);
         }
+        self.client_memory.count(&mut session);
         let slot = session.id.0 as usize;
         self.slots[slot] = Some(session);
     }
@@ -418,6 +419,7 @@ impl Sessions {
             Some(Some(session)) => {
                 let protocol = session.protocol;
                 write(&mut crate::Reply::new(&mut session.out, protocol));
+                self.client_memory.count(session);
                 if !session.queued {
                     session.queued = true;
                     self.pending.push(id);

@@ -66,6 +66,7 @@ impl Node {
             link.input.extend_from_slice(bytes);
             self.resume(now, host, id);
         }
+        self.engine.server.evict_clients();
         self.settle(now, host);
     }
 
@@ -136,6 +137,7 @@ impl Node {
         let left = input.len() - used;
         if left == 0 {
             self.keep(id, Vec::new(), &[]);
+            self.limit_input(id);
         } else if used == 0 {
             self.keep(id, input, &[]);
         } else {
@@ -164,6 +166,8 @@ impl Node {
         let limit = server.config.client_query_buffer_limit;
         let Some(session) = server.sessions.get_mut(id) else { return };
         (session.query_len, session.query_free) = (len, free);
+        server.sessions.count_memory(id);
+        let Some(session) = server.sessions.get_mut(id) else { return };
         if len as u64 > limit {
             session.close(Closing::Now);
             let line =
@@ -182,7 +186,7 @@ impl Node {
         session.bytes_in += bytes.len() as u64;
         let mut limits = Limits {
             max_bulk: engine.server.config.proto_max_bulk_len as usize,
-            authenticated: session.authenticated,
+            authenticated: session.authenticated || !engine.server.requires_password(),
             ..Limits::default()
         };
         let mut at = 0;
@@ -214,7 +218,7 @@ impl Node {
                     break;
                 }
             }
-            limits.authenticated = session.authenticated;
+            limits.authenticated = session.authenticated || !engine.server.requires_password();
         }
         if session.closing != Closing::No {
             at = bytes.len();

@@ -2,12 +2,13 @@
 
 use base::number::parse_i64;
 use keyspace::{Class, Stamp, Text, Value};
+use resp::decode::Request;
 use structures::bitmap::{
     self, Operation,
     field::{Field, Overflow},
 };
 
-use crate::table::{self, Command, acl, at, command, does, key, range};
+use crate::table::{self, Command, KeyFlags, acl, at, command, does, key, range};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -23,10 +24,11 @@ pub(super) const COMMANDS: &[Command] = &[
         .summary("Reads and changes integers of any width inside a string.")
         .since("3.2.0")
         .complexity("O(1) for each subcommand specified")
-        .syntax("key [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] <SET encoding offset value | INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] <SET encoding offset value | INCRBY encoding offset increment> ...]]")
+        .syntax("key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment>]")
         .flags(&[table::WRITE, table::DENYOOM])
         .acl(&[acl::BITMAP])
-        .keys(&[at(1, does(&[key::RW, key::UPDATE, key::ACCESS, key::VARIABLE_FLAGS]))]),
+        .keys(&[at(1, does(&[key::RW, key::UPDATE, key::ACCESS, key::VARIABLE_FLAGS]))])
+        .find_keys(bitfield_keys),
     command("BITFIELD_RO", bitfield_ro)
         .summary("Reads integers of any width inside a string.")
         .since("6.0.0")
@@ -268,6 +270,30 @@ enum Action {
     Get,
     Set(i64, Overflow),
     Add(i64, Overflow),
+}
+
+/// Tells what BITFIELD does to its key: without SET and INCRBY it only reads.
+fn bitfield_keys(request: Request<'_>, found: &mut Vec<(usize, KeyFlags)>) {
+    let mut words = request.iter().skip(2);
+    let mut reads = true;
+    while let Some(word) = words.next() {
+        let more = match word.to_ascii_lowercase().as_slice() {
+            b"get" => 2,
+            b"overflow" => 1,
+            // What is not understood may write as well.
+            _ => {
+                reads = false;
+                break;
+            }
+        };
+        reads &= words.len() >= more;
+        words.by_ref().take(more).for_each(drop);
+    }
+    let flags = match reads {
+        true => does(&[key::RO, key::ACCESS]),
+        false => does(&[key::RW, key::ACCESS, key::UPDATE]),
+    };
+    found.push((1, flags));
 }
 
 /// Reads and changes integers inside a string.

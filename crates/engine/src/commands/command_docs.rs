@@ -75,7 +75,7 @@ impl Argument {
     }
 
     /// Returns a group whose every member is one of the alternatives.
-    fn choice(alternatives: &[Vec<Item>], builder: &mut Builder) -> Option<Argument> {
+    fn choice(alternatives: &[Vec<Item>], builder: &mut Builder<'_>) -> Option<Argument> {
         let all = alternatives.iter().filter_map(|items| Argument::group(builder.sequence(items), "block"));
         Argument::group(all.collect(), "oneof")
     }
@@ -83,18 +83,20 @@ impl Argument {
 
 /// Returns the arguments of a command.
 fn arguments(row: &Row) -> Vec<Argument> {
-    let mut builder = Builder { key_specs: row.command.keys.len(), keys: 0 };
+    let mut builder = Builder { command: &row.name, key_specs: row.command.keys.len(), keys: 0 };
     builder.sequence(&row.syntax.items)
 }
 
 /// Turns the items of a syntax into arguments.
-struct Builder {
+struct Builder<'a> {
+    /// The command's full name.
+    command: &'a str,
     key_specs: usize,
     /// Values met so far that are keys.
     keys: usize,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn sequence(&mut self, items: &[Item]) -> Vec<Argument> {
         let mut arguments: Vec<Argument> = Vec::new();
         let mut token = None;
@@ -130,13 +132,53 @@ impl Builder {
     }
 
     fn value(&mut self, name: &'static str) -> Argument {
-        let kind = kind(name, self.key_specs > 0);
+        // Units are the only words that are written in lower case.
+        if matches!(name, "m" | "km" | "ft" | "mi") {
+            return Argument { token: Some(name), ..Argument::new(name, "pure-token") };
+        }
+        let kind = self.kind(name);
         let mut argument = Argument::new(name, kind);
         if kind == "key" {
             argument.key_spec = Some(self.keys.min(self.key_specs - 1));
             self.keys += 1;
         }
+        if self.sorts() && name.ends_with("-pattern") {
+            // What BY and GET read is told by one spec, which STORE's follows.
+            argument.key_spec = Some(1);
+            self.keys = 2;
+        }
         argument
+    }
+
+    fn sorts(&self) -> bool {
+        matches!(self.command, "sort" | "sort_ro")
+    }
+
+    /// Returns the type of a value, which its name tells, and for a few the command.
+    fn kind(&self, name: &str) -> &'static str {
+        let command = self.command;
+        let by_score = command == "zcount" || command.ends_with("byscore");
+        match name {
+            "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "src" | "dst" | "storekey"
+            | "storedistkey"
+                if self.key_specs > 0 =>
+            {
+                "key"
+            }
+            "by-pattern" | "get-pattern" | "pattern" => "pattern",
+            "start" | "stop" if matches!(command, "zrange" | "zrangestore") => "string",
+            "min" | "max" if by_score => "double",
+            "increment" if command.ends_with("float") => "double",
+            "timeout" if matches!(command, "wait" | "waitaof" | "client|pause") => "integer",
+            "value" if command == "setbit" => "integer",
+            "count" | "index" | "index1" | "index2" | "start" | "stop" | "end" | "offset" | "seconds"
+            | "milliseconds" | "numkeys" | "decrement" | "increment" | "cursor" | "bit" | "len" | "rank"
+            | "num-matches" | "db" | "destination-db" | "client-id" | "maxage" | "protover" | "version"
+            | "numreplicas" | "numlocal" | "limit" | "min-match-len" | "weight" => "integer",
+            "score" | "longitude" | "latitude" | "radius" | "width" | "height" | "timeout" => "double",
+            name if name.starts_with("unix-time") => "unix-time",
+            _ => "string",
+        }
     }
 
     /// Marks the arguments that `repeated` says once more as ones that may come many times.
@@ -150,25 +192,6 @@ impl Builder {
         group.multiple = true;
         group.multiple_token = matches!(repeated.first(), Some(Item::Word(_))) && group.token.is_some();
         arguments.push(group);
-    }
-}
-
-/// Returns the type of a value, which its name tells.
-fn kind(name: &str, has_keys: bool) -> &'static str {
-    match name {
-        "key" | "key1" | "key2" | "newkey" | "source" | "destination" | "destkey" | "sourcekey"
-            if has_keys =>
-        {
-            "key"
-        }
-        "pattern" => "pattern",
-        "count" | "index" | "index1" | "index2" | "start" | "stop" | "end" | "offset" | "seconds"
-        | "milliseconds" | "numkeys" | "decrement" | "cursor" | "bit" | "len" | "rank" | "num-matches"
-        | "db" | "destination-db" | "client-id" | "maxage" | "protover" | "version" | "numreplicas"
-        | "numlocal" | "columns" | "rows" => "integer",
-        "score" | "longitude" | "latitude" | "radius" | "width" | "height" | "weight" => "double",
-        name if name.starts_with("unix-time") => "unix-time",
-        _ => "string",
     }
 }
 
@@ -238,7 +261,7 @@ mod tests {
             format!("{token}{}:{}{children}{optional}{multiple}", argument.name, argument.kind)
         }
         let items = Syntax::parse(syntax).unwrap().items;
-        let mut builder = Builder { key_specs: 1, keys: 0 };
+        let mut builder = Builder { command: "", key_specs: 1, keys: 0 };
         builder.sequence(&items).iter().map(show).collect::<Vec<_>>().join(" ")
     }
 

@@ -70,6 +70,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
             return Err(refused(&SetError::failed(names[0].as_bytes(), reason)));
         }
         apply(&cx.server.config, cx.keys.space);
+        cx.server.limit_clients();
     }
     out.ok();
     Ok(())
@@ -91,10 +92,7 @@ fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
             Ok(())
         }
         Err(RewriteError::NoFile) => Err(Error::text("ERR The server is running without a config file")),
-        Err(RewriteError::Failed(reason)) => {
-            cx.server.log(LogLevel::Warning, format!("CONFIG REWRITE failed: {reason}"));
-            Err(Error::from(format!("ERR Rewriting config file: {reason}")))
-        }
+        Err(RewriteError::Failed(reason)) => Err(Error::from(format!("ERR Rewriting config file: {reason}"))),
     }
 }
 

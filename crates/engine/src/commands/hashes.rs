@@ -105,7 +105,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .summary("Iterates over the fields and values of a hash.")
         .since("2.8.0")
         .complexity("O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.")
-        .syntax("key cursor [MATCH pattern] [COUNT count] [NOVALUES]")
+        .syntax("key cursor [MATCH pattern] [COUNT count]")
         .flags(&[table::READONLY])
         .acl(&[acl::HASH])
         .keys(&[at(1, does(&[key::RO, key::ACCESS]))])

@@ -1,7 +1,7 @@
 //! LOLWUT: computer art, and the server's version.
 
 use base::rng::Rng;
-use base::version::{REDIS_VERSION, VERSION};
+use base::version::REDIS_VERSION;
 
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -23,7 +23,7 @@ pub(super) fn lolwut(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) 
         }
         _ => String::new(),
     };
-    text += &format!("Redis ver. {REDIS_VERSION} (Redstart {VERSION})\n");
+    text += &format!("Redis ver. {REDIS_VERSION}\n");
     out.verbatim("txt", text.as_bytes());
     Ok(())
 }

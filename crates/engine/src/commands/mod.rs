@@ -87,8 +87,7 @@ pub(crate) fn database(cx: &crate::Cx<'_>, index: i64) -> crate::Result<usize> {
 
 /// Returns the error for a subcommand that was given too many or too few arguments.
 pub(crate) fn unknown_form(cx: &crate::Cx<'_>) -> crate::Error {
-    let word = cx.request.arg(1);
-    let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
+    let word = crate::dispatch::quoted(cx.request.arg(1), 128);
     let container = cx.row.name.split('|').next().unwrap_or_default().to_uppercase();
     crate::Error::from(format!(
         "ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP."

@@ -2,8 +2,9 @@
 
 use base::number::{LongDouble, push_i64};
 use keyspace::{Class, Stamp, Text};
+use resp::decode::Request;
 
-use crate::table::{self, Command, acl, at, command, does, key, range};
+use crate::table::{self, Command, KeyFlags, acl, at, command, does, key, range};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -144,7 +145,8 @@ pub(super) const COMMANDS: &[Command] = &[
         .syntax("key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]")
         .flags(&[table::WRITE, table::DENYOOM])
         .acl(&[acl::STRING])
-        .keys(&[at(1, does(&[key::RW, key::ACCESS, key::UPDATE, key::VARIABLE_FLAGS]))]),
+        .keys(&[at(1, does(&[key::RW, key::ACCESS, key::UPDATE, key::VARIABLE_FLAGS]))])
+        .find_keys(set_keys),
     command("SETEX", setex)
         .summary("Stores a string at a key with an expiry in seconds.")
         .since("2.0.0")
@@ -331,6 +333,16 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
         out.ok();
     }
     Ok(())
+}
+
+/// Tells what SET does to its key: it only reads what it overwrites when asked to.
+fn set_keys(request: Request<'_>, found: &mut Vec<(usize, KeyFlags)>) {
+    let reads = request.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"GET"));
+    let flags = match reads {
+        true => does(&[key::RW, key::ACCESS, key::UPDATE]),
+        false => does(&[key::OW, key::UPDATE]),
+    };
+    found.push((1, flags));
 }
 
 /// Stores a string at a key that does not exist.

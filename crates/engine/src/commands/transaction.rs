@@ -52,7 +52,9 @@ pub(crate) fn queue(session: &mut Session, row: &Row, request: resp::decode::Req
     if !session.dirty_watch && !multi.refused {
         multi.denies_oom |= row.flags.has(table::DENYOOM);
         multi.writes |= row.flags.has(table::WRITE);
-        multi.queue.push((row.id, OwnedRequest::new(request)));
+        let request = OwnedRequest::new(request);
+        multi.memory += size_of::<(usize, OwnedRequest)>() + request.memory();
+        multi.queue.push((row.id, request));
     }
     Reply::new(&mut session.out, session.protocol).simple("QUEUED");
     if matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip) {

@@ -1,6 +1,7 @@
 //! What the engine does beside replying: evicting, freeing, propagating; and what holds over many commands.
 #![forbid(unsafe_code)]
 
+mod clients;
 mod eviction;
 mod freeing;
 mod propagation;
