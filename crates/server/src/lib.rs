@@ -21,6 +21,7 @@ mod signals;
 mod start;
 mod supervisor;
 mod text;
+mod title;
 
 pub use config::{Action, CommandLine};
 pub use memory::Jemalloc;

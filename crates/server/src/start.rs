@@ -20,7 +20,7 @@ use crate::listener::Listeners;
 use crate::memory::ThreadCounters;
 use crate::signals::Signals;
 use crate::text::reason;
-use crate::{crash, log, logo, oom, process, supervisor};
+use crate::{crash, log, logo, oom, process, supervisor, title};
 
 /// Serves as the command line says (what follows the program's name); returns the exit code.
 pub fn serve(line: &CommandLine) -> i32 {
@@ -51,6 +51,9 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
         process::daemonize();
     }
     announce(line, &notes);
+    // Before there are other threads, which could look at the arguments meanwhile.
+    let program = std::env::args().next().unwrap_or_else(|| "redstart".into());
+    title::show(&config, &program, &file.as_ref().map_or(String::new(), |path| path.display().to_string()));
 
     let pidfile = write_pidfile(&config, background);
     let oom_score = oom::current();

