@@ -4,6 +4,7 @@ use base::hash::HashSeed;
 use base::rng::Rng;
 use structures::{Dict, Record};
 
+use crate::ahead::Ahead;
 use crate::change::Garbage;
 use crate::evict::Evictor;
 use crate::{Limits, Recorder, Value};
@@ -57,6 +58,7 @@ pub struct Keyspace {
     pub evictor: Evictor,
     /// Expired keys are hidden but not deleted (a replica, or writes are paused).
     pub keep_expired: bool,
+    pub(crate) ahead: Ahead,
 }
 
 impl Keyspace {
@@ -73,6 +75,7 @@ impl Keyspace {
             aging: Aging::Lru,
             evictor: Evictor::default(),
             keep_expired: false,
+            ahead: Ahead::default(),
         }
     }
 

@@ -45,8 +45,8 @@ impl<'a> Keys<'a> {
     /// Finds a live key for writing; a key past its expiry is deleted first, and that is recorded.
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Option<Occupied<'_, Entry>> {
-        let Keyspace { dbs, recorder, keep_expired, .. } = &mut *self.space;
-        let found = dbs[self.db].table.find(key)?;
+        let Keyspace { dbs, recorder, keep_expired, ahead, seed, .. } = &mut *self.space;
+        let found = dbs[self.db].table.find_hashed(key, ahead.hash(seed, key))?;
         match found.get().stamp() {
             Some(at) if at <= self.now_ms => {
                 if !*keep_expired {
@@ -63,8 +63,8 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn find_touched(&mut self, key: &[u8]) -> Option<Occupied<'_, Entry>> {
         let no_touch = self.no_touch;
-        let Keyspace { dbs, recorder, keep_expired, rng, aging, .. } = &mut *self.space;
-        let mut found = dbs[self.db].table.find(key)?;
+        let Keyspace { dbs, recorder, keep_expired, rng, aging, ahead, seed, .. } = &mut *self.space;
+        let mut found = dbs[self.db].table.find_hashed(key, ahead.hash(seed, key))?;
         match found.get().stamp() {
             Some(at) if at <= self.now_ms => {
                 if !*keep_expired {
@@ -102,8 +102,8 @@ impl<'a> Keys<'a> {
 
     #[inline]
     fn look(&mut self, key: &[u8], touches: bool) -> Option<&Entry> {
-        let Keyspace { dbs, recorder, keep_expired, rng, aging, .. } = &mut *self.space;
-        let Some(mut found) = dbs[self.db].table.find(key) else {
+        let Keyspace { dbs, recorder, keep_expired, rng, aging, ahead, seed, .. } = &mut *self.space;
+        let Some(mut found) = dbs[self.db].table.find_hashed(key, ahead.hash(seed, key)) else {
             recorder.miss(self.db, key);
             return None;
         };
@@ -201,9 +201,9 @@ impl<'a> Keys<'a> {
     /// Finds the place of `key`, expired entries counting as absent, and updates its age.
     #[inline]
     fn slot(&mut self, key: &[u8]) -> (Slot<'_, Entry>, &mut crate::Recorder) {
-        let Keyspace { dbs, recorder, rng, aging, .. } = &mut *self.space;
+        let Keyspace { dbs, recorder, rng, aging, ahead, seed, .. } = &mut *self.space;
         let table = &mut dbs[self.db].table;
-        let slot = match table.entry(key) {
+        let slot = match table.entry_hashed(key, ahead.hash(seed, key)) {
             Slot::Occupied(found) if matches!(found.get().stamp(), Some(at) if at <= self.now_ms) => {
                 let (entry, vacant) = found.vacate();
                 recorder.expire(self.db, key, entry);

@@ -4,6 +4,7 @@
 //! argument, and what a write changed leaves as [`Change`]s that the engine turns into effects.
 #![deny(unsafe_code)]
 
+mod ahead;
 pub mod change;
 pub mod db;
 pub mod edit;

@@ -10,5 +10,5 @@ mod node;
 pub use engine::effect::LogLevel;
 pub use engine::session::{Closing, SessionId as LinkId};
 pub use engine::{Effect, Host};
-pub use link::Peer;
+pub use link::{Input, Peer};
 pub use node::Node;

@@ -1,5 +1,6 @@
 //! One connection as the node sees it: bytes that are not a whole request yet, and who is at the other end.
 
+use engine::session::SessionId as LinkId;
 use resp::decode::Decoder;
 
 /// Who is at the other end of a link, as CLIENT LIST shows it.
@@ -9,6 +10,14 @@ pub struct Peer {
     pub local_addr: String,
     pub fd: i32,
     pub unix_socket: bool,
+}
+
+/// Where the bytes that arrived on a link lie in the driver's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    pub link: LinkId,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// Why a link's requests wait.

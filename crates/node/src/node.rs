@@ -1,6 +1,7 @@
 //! The node: links, the engine behind them, and the wishes that a driver carries out.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use base::time::{Instant, Now};
 use config::Config;
@@ -9,9 +10,11 @@ use engine::effect::LogLevel;
 use engine::session::{Closing, SessionId};
 use engine::table::Table;
 use engine::{Effect, Host, Reply};
+use keyspace::Keyspace;
+use resp::ahead::SecondWords;
 use resp::decode::Limits;
 
-use crate::link::{Link, Peer, Stall};
+use crate::link::{Input, Link, Peer, Stall};
 
 /// A server without its I/O.
 pub struct Node {
@@ -54,17 +57,83 @@ impl Node {
 
     /// Takes bytes that arrived on a link, and executes what is complete.
     pub fn handle_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8]) {
+        self.handle_inputs(now, host, bytes, &[Input { link: id, start: 0, end: bytes.len() }]);
+    }
+
+    /// Takes what arrived on several links, all in one buffer and in its order, and executes what is complete.
+    ///
+    /// The keys that the requests will ask for are brought near while others are executed.
+    pub fn handle_inputs(&mut self, now: Now, host: &dyn Host, buffer: &[u8], inputs: &[Input]) {
+        let start = host.ticks();
+        let mut now_there = now;
+        let mut inputs = inputs;
+        while !inputs.is_empty() {
+            let (count, covered) = self.look_ahead(buffer, inputs);
+            for (index, input) in inputs[..count].iter().enumerate() {
+                let bytes = &buffer[input.start..input.end];
+                let covered = if index + 1 == count { covered } else { bytes.len() };
+                self.take_input(now_there, host, input.link, bytes, covered);
+                let spent = host.ticks() - start;
+                if spent > NOW_VALID_US {
+                    now_there = later(now, spent);
+                }
+            }
+            inputs = &inputs[count..];
+        }
+        self.engine.keyspace.expect_nothing();
+    }
+
+    /// Expects the keys of the first requests of the first inputs. Returns how many inputs that were, and how many bytes
+    /// of the last one.
+    fn look_ahead(&mut self, buffer: &[u8], inputs: &[Input]) -> (usize, usize) {
+        self.engine.keyspace.expect_nothing();
+        let (mut expected, mut count, mut covered) = (0, 0, 0);
+        for input in inputs {
+            if expected >= LOOK_AHEAD {
+                break;
+            }
+            count += 1;
+            let bytes = &buffer[input.start..input.end];
+            covered = bytes.len();
+            let Some(Some(link)) = self.links.get(input.link.0 as usize) else { continue };
+            let Some(session) = self.engine.server.sessions.get(input.link) else { continue };
+            if link.stall != Stall::No || !link.input.is_empty() {
+                continue;
+            }
+            let mut words = SecondWords::of(bytes);
+            let alone = inputs.len() == 1;
+            while expected < LOOK_AHEAD {
+                let Some(word) = words.next() else { break };
+                // A single request gains nothing from being expected.
+                if alone && words.passed() == bytes.len() && expected == 0 {
+                    break;
+                }
+                if let Some(key) = word {
+                    self.engine.keyspace.expect(session.db, key);
+                }
+                expected += 1;
+            }
+            if expected >= LOOK_AHEAD {
+                covered = words.passed();
+            }
+        }
+        self.engine.keyspace.fetch_expected();
+        (count, covered)
+    }
+
+    /// Takes the bytes of one link; the keys of the requests in the first `covered` are expected already.
+    fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], covered: usize) {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         self.engine.server.stats.bytes_in += bytes.len() as u64;
         if link.stall != Stall::No {
             link.input.extend_from_slice(bytes);
             self.limit_input(id);
         } else if link.input.is_empty() {
-            let used = self.run(now, host, id, bytes);
+            let used = self.run(now, host, id, bytes, covered);
             self.keep(id, Vec::new(), &bytes[used..]);
         } else {
             link.input.extend_from_slice(bytes);
-            self.resume(now, host, id);
+            self.resume(now, host, id, 0);
         }
         self.engine.server.evict_clients();
         self.settle(now, host);
@@ -129,11 +198,11 @@ impl Node {
     }
 
     /// Goes on with the requests that a link has kept.
-    fn resume(&mut self, now: Now, host: &dyn Host, id: SessionId) {
+    fn resume(&mut self, now: Now, host: &dyn Host, id: SessionId, covered: usize) {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         link.stall = Stall::No;
         let input = std::mem::take(&mut link.input);
-        let used = self.run(now, host, id, &input);
+        let used = self.run(now, host, id, &input, covered);
         let left = input.len() - used;
         if left == 0 {
             self.keep(id, Vec::new(), &[]);
@@ -179,7 +248,10 @@ impl Node {
     }
 
     /// Executes the complete requests at the front of `bytes`; returns how many bytes they took.
-    fn run(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8]) -> usize {
+    ///
+    /// The keys of those in the first `covered` bytes are expected already; those behind are looked at when it is their
+    /// turn.
+    fn run(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], mut covered: usize) -> usize {
         let Node { engine, links, .. } = self;
         let Some(Some(link)) = links.get_mut(id.0 as usize) else { return bytes.len() };
         let Some(mut session) = engine.server.sessions.take(id) else { return bytes.len() };
@@ -189,9 +261,13 @@ impl Node {
             authenticated: session.authenticated || !engine.server.requires_password(),
             ..Limits::default()
         };
-        let mut at = 0;
+        let (mut at, mut looked) = (0, false);
         // A client that is being closed is not listened to any more.
         while at < bytes.len() && session.closing == Closing::No {
+            if at >= covered {
+                covered = at + expect_keys(&mut engine.keyspace, session.db, &bytes[at..]);
+                looked = true;
+            }
             let request = match link.decoder.decode(&bytes[at..], &limits) {
                 Ok(Some(request)) => request,
                 Ok(None) => break,
@@ -224,6 +300,10 @@ impl Node {
             at = bytes.len();
         }
         engine.server.sessions.put(session);
+        if looked {
+            // From here on the caller may change the bytes.
+            engine.keyspace.expect_nothing();
+        }
         at
     }
 
@@ -238,11 +318,11 @@ impl Node {
     fn take_effects(&mut self, now: Now, host: &dyn Host) {
         for effect in std::mem::take(&mut self.engine.server.effects) {
             match effect {
-                Effect::Unblocked(id) => self.resume(now, host, id),
+                Effect::Unblocked(id) => self.resume(now, host, id, usize::MAX),
                 Effect::Resume => {
                     for slot in 0..self.links.len() {
                         if self.links[slot].as_ref().is_some_and(|link| link.stall == Stall::Paused) {
-                            self.resume(now, host, SessionId(slot as u32));
+                            self.resume(now, host, SessionId(slot as u32), usize::MAX);
                         }
                     }
                 }
@@ -251,6 +331,31 @@ impl Node {
         }
     }
 }
+
+/// Expects the keys of the first requests in `bytes`, and returns how many bytes those take, at least one.
+fn expect_keys(keyspace: &mut Keyspace, db: usize, bytes: &[u8]) -> usize {
+    keyspace.expect_nothing();
+    let mut words = SecondWords::of(bytes);
+    for word in words.by_ref().take(LOOK_AHEAD) {
+        if let Some(key) = word {
+            keyspace.expect(db, key);
+        }
+    }
+    keyspace.fetch_expected();
+    words.passed().max(1)
+}
+
+/// Returns the reading of the clocks that will be due in so many microseconds.
+fn later(now: Now, micros: u64) -> Now {
+    let unix_us = now.unix_us.saturating_add_unsigned(micros);
+    Now { instant: now.instant + Duration::from_micros(micros), unix_us }
+}
+
+/// Requests whose keys are fetched at once: as many as caches hold the entries of.
+const LOOK_AHEAD: usize = 32;
+
+/// A reading of the clocks is good for so many microseconds of executing.
+const NOW_VALID_US: u64 = 500;
 
 /// Room for output that a link keeps when it has nothing to send.
 const KEPT_OUTPUT: usize = 16 * 1024;

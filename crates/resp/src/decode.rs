@@ -257,7 +257,7 @@ impl Decoder {
 ///
 /// Any other text, even if it is valid, is left to the slow path.
 #[inline(always)]
-fn short_length(kind: u8, buf: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn short_length(kind: u8, buf: &[u8]) -> Option<(usize, usize)> {
     let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
     match *buf {
         [k, a, b'\r', _, ..] if k == kind && digit(a) <= 9 => Some((digit(a), 4)),

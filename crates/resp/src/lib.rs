@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod decode;
 pub mod encode;
 pub mod error;

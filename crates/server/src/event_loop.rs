@@ -17,7 +17,7 @@ use engine::SessionId;
 use engine::effect::LogLevel;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Registry, Token};
-use node::{Closing, Effect, Node, Peer};
+use node::{Closing, Effect, Input, Node, Peer};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::connection::{Connection, Stream};
@@ -27,8 +27,11 @@ use crate::signals::{self, Signals};
 use crate::text::reason;
 use crate::{crash, log};
 
-/// Bytes read at once; links share this buffer, as what is complete is executed right away.
-const READ_BYTES: usize = 64 * 1024;
+/// The buffer that links share: what is complete in it is executed in the same turn.
+const READ_BYTES: usize = 128 * 1024;
+
+/// With less room than this left, what has been read is executed first.
+const READ_BYTES_MIN: usize = 64 * 1024;
 
 /// After so many full reads in a row the other links get their turn.
 const READS_IN_A_ROW: usize = 16;
@@ -38,9 +41,6 @@ const ACCEPTS_IN_A_ROW: usize = 1000;
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
-
-/// A reading of the clocks is good for so many microseconds of executing.
-const NOW_VALID_US: u64 = 500;
 
 /// How long to wait before a connection is accepted again that there was no descriptor for.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -55,6 +55,10 @@ pub(crate) struct EventLoop {
     /// By session id.
     connections: Vec<Option<Connection>>,
     buffer: Box<[u8]>,
+    /// How much of the buffer is taken by `inputs`.
+    filled: usize,
+    /// What has been read and not executed.
+    inputs: Vec<Input>,
     now: Now,
     /// Links that may have more to read than they got time for.
     unread: Vec<SessionId>,
@@ -79,6 +83,8 @@ impl EventLoop {
             signals,
             connections: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
+            filled: 0,
+            inputs: Vec::new(),
             now,
             unread: Vec::new(),
             unaccepted: Vec::new(),
@@ -115,6 +121,7 @@ impl EventLoop {
                 }
             }
             self.go_on();
+            self.execute();
             if self.node.poll_timeout().is_some_and(|at| at <= self.now.instant) {
                 self.node.handle_timeout(self.now, &self.machine);
                 self.carry_out();
@@ -152,21 +159,23 @@ impl EventLoop {
         }
     }
 
-    /// Reads and executes what a link sent; `ended` says that nothing will follow, so its end is to be read as well.
+    /// Reads what a link sent, to be executed with what others sent; `ended` says that nothing will follow it.
     fn read(&mut self, id: SessionId, ended: bool) {
         for _ in 0..READS_IN_A_ROW {
             let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
-            match connection.read(&mut self.buffer) {
+            let room = self.buffer.len() - self.filled;
+            match connection.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => return self.close(id),
                 Ok(count) => {
                     self.machine.reads.set(self.machine.reads.get() + 1);
-                    if self.machine.clock.ticks() > self.now.instant.micros() + NOW_VALID_US {
-                        self.now = self.machine.clock.now();
+                    self.inputs.push(Input { link: id, start: self.filled, end: self.filled + count });
+                    self.filled += count;
+                    if self.buffer.len() - self.filled < READ_BYTES_MIN {
+                        self.execute();
                     }
-                    self.node.handle_input(self.now, &self.machine, id, &self.buffer[..count]);
-                    self.carry_out();
-                    // A socket that gave less than asked for is empty, and will say so when it is not.
-                    if count < self.buffer.len() && !ended {
+                    // A socket that gave less than asked for is empty, and will say so when it is not; so that an end is
+                    // noticed that came with the last bytes, it is read for as well.
+                    if count < room && !ended {
                         return;
                     }
                 }
@@ -178,6 +187,17 @@ impl EventLoop {
             }
         }
         self.unread.push(id);
+    }
+
+    /// Executes what has been read.
+    #[inline]
+    fn execute(&mut self) {
+        if !self.inputs.is_empty() {
+            self.node.handle_inputs(self.now, &self.machine, &self.buffer, &self.inputs);
+            self.inputs.clear();
+            self.filled = 0;
+            self.carry_out();
+        }
     }
 
     /// Sends what a link has to be sent, as far as its socket takes it, and closes it where that is due.
@@ -213,8 +233,9 @@ impl EventLoop {
         }
     }
 
-    /// Ends a link.
+    /// Ends a link, after executing what it said before.
     fn close(&mut self, id: SessionId) {
+        self.execute();
         if let Some(slot) = self.connections.get_mut(id.0 as usize)
             && slot.take().is_some()
         {
