@@ -29,6 +29,8 @@ const PURE: &[&str] = &["base", "resp", "structures", "keyspace", "config", "eng
 const UNSAFE_FILES: &[&str] = &[
     "crates/keyspace/src/word.rs",
     "crates/server/src/clock.rs",
+    "crates/server/src/crash.rs",
+    "crates/server/src/log.rs",
     "crates/server/src/memory.rs",
     "crates/server/src/process.rs",
     "crates/server/src/signals.rs",
