@@ -38,13 +38,11 @@ fn play(folder: &str) {
 }
 
 #[test]
-#[ignore = "plays commands that are still being added"]
 fn commands_reply_as_specified() {
     play("commands");
 }
 
 #[test]
-#[ignore = "plays commands that are still being added"]
 fn the_protocol_is_spoken_as_specified() {
     play("protocol");
 }
