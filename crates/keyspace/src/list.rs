@@ -400,7 +400,7 @@ mod tests {
                         let mut removed = 0;
                         for _ in 0..most {
                             let mut places = model.iter().enumerate().filter(|(_, other)| **other == text);
-                            let place = if end == End::Left { places.next() } else { places.last() };
+                            let place = if end == End::Left { places.next() } else { places.next_back() };
                             let Some((place, _)) = place else { break };
                             model.remove(place);
                             removed += 1;
