@@ -52,7 +52,7 @@ fn flags(session: &Session) -> String {
         ('O', session.monitor),
         ('P', session.subscribed()),
         ('x', session.multi.is_some()),
-        ('b', session.blocked.is_some()),
+        ('b', session.blocked.is_some() || session.postponed),
         ('d', session.dirty_watch),
         ('c', session.closing == Closing::AfterReply),
         ('A', session.closing == Closing::Now),

@@ -138,6 +138,7 @@ impl Engine {
             return Outcome::Done;
         }
         session.last_active = now.instant;
+        session.postponed = false;
         let row = match self.find(request) {
             Ok(row) => row,
             Err(error) => {
@@ -151,7 +152,10 @@ impl Engine {
         };
         match gate::check(self, host, session, row, request.len(), now.unix_ms()) {
             Ok(Verdict::Pass) => {}
-            Ok(Verdict::Postpone) => return Outcome::Postponed,
+            Ok(Verdict::Postpone) => {
+                session.postponed = true;
+                return Outcome::Postponed;
+            }
             Err(error) => {
                 self.refuse(session, Some(row), error);
                 return Outcome::Done;
@@ -217,7 +221,7 @@ impl Engine {
         if let Some(multi) = &mut session.multi {
             multi.refused = true;
         }
-        if row.is_some_and(|row| row.name == "exec") {
+        if row.is_some_and(|row| row.is_any(&["EXEC"])) {
             // A transaction that cannot be executed is over.
             message = format!("EXECABORT Transaction discarded because of: {}", strip(&message)).into();
             self.server.discard(session);

@@ -46,17 +46,17 @@ pub fn check(
     }
     if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
         const ALLOWED: [&str; 9] = [
-            "ping",
-            "subscribe",
-            "ssubscribe",
-            "sunsubscribe",
-            "psubscribe",
-            "unsubscribe",
-            "punsubscribe",
-            "quit",
-            "reset",
+            "PING",
+            "SUBSCRIBE",
+            "SSUBSCRIBE",
+            "SUNSUBSCRIBE",
+            "PSUBSCRIBE",
+            "UNSUBSCRIBE",
+            "PUNSUBSCRIBE",
+            "QUIT",
+            "RESET",
         ];
-        if !ALLOWED.contains(&row.name.as_str()) {
+        if !row.is_any(&ALLOWED) {
             return Err(Error::from(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 row.name
@@ -79,9 +79,9 @@ fn memory(engine: &mut Engine, host: &dyn Host, session: &mut Session, row: &Row
     }
     // Queueing takes memory, too, and so does a transaction with a command that does.
     let refused = row.flags.has(table::DENYOOM)
-        || session.multi.as_ref().is_some_and(|multi| match row.name.as_str() {
-            "exec" => multi.denies_oom,
-            name => !matches!(name, "discard" | "multi" | "watch" | "unwatch" | "quit" | "reset"),
+        || session.multi.as_ref().is_some_and(|multi| match row.is_any(&["EXEC"]) {
+            true => multi.denies_oom,
+            false => !row.is_any(&["DISCARD", "MULTI", "WATCH", "UNWATCH", "QUIT", "RESET"]),
         });
     if refused { Err(Error::OutOfMemory) } else { Ok(()) }
 }
@@ -91,5 +91,5 @@ fn postpones(engine: &Engine, session: &Session, row: &Row) -> bool {
         return true;
     }
     let writes = |row: &Row| row.flags.has(table::WRITE) || row.flags.has(table::MAY_REPLICATE);
-    writes(row) || (row.name == "exec" && session.multi.as_ref().is_some_and(|multi| multi.writes))
+    writes(row) || (row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes))
 }

@@ -10,28 +10,25 @@ pub(crate) const REDACTED: &[u8] = b"(redacted)";
 /// Returns the request's words, secrets replaced.
 pub(crate) fn shown<'a>(row: &Row, request: Request<'a>) -> Vec<&'a [u8]> {
     let mut words: Vec<&[u8]> = request.iter().collect();
-    match row.name.as_str() {
-        "auth" if words.len() <= 3 => words.iter_mut().skip(1).for_each(hide),
-        "hello" => {
-            let mut at = 2;
-            while at + 2 < words.len() {
-                if words[at].eq_ignore_ascii_case(b"AUTH") {
-                    hide(&mut words[at + 1]);
-                    hide(&mut words[at + 2]);
-                    at += 1;
-                }
-                // Any option has a value.
-                at += 2;
+    if row.is_any(&["AUTH"]) && words.len() <= 3 {
+        words.iter_mut().skip(1).for_each(hide);
+    } else if row.is_any(&["HELLO"]) {
+        let mut at = 2;
+        while at + 2 < words.len() {
+            if words[at].eq_ignore_ascii_case(b"AUTH") {
+                hide(&mut words[at + 1]);
+                hide(&mut words[at + 2]);
+                at += 1;
+            }
+            // Any option has a value.
+            at += 2;
+        }
+    } else if row.name == "config|set" {
+        for at in (2..words.len().saturating_sub(1)).step_by(2) {
+            if config::find(words[at]).is_some_and(|param| param.sensitive) {
+                hide(&mut words[at + 1]);
             }
         }
-        "config|set" => {
-            for at in (2..words.len().saturating_sub(1)).step_by(2) {
-                if config::find(words[at]).is_some_and(|param| param.sensitive) {
-                    hide(&mut words[at + 1]);
-                }
-            }
-        }
-        _ => {}
     }
     words
 }

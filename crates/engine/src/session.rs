@@ -167,6 +167,8 @@ pub struct Session {
     pub watching: Vec<Watched>,
     pub subscriptions: Option<Box<Subscriptions>>,
     pub blocked: Option<Box<Blocked>>,
+    /// Its next command waits for the end of a pause.
+    pub postponed: bool,
     /// Replies and pushes not yet taken by the driver.
     pub out: Vec<u8>,
     /// How much of `out`'s front the driver has sent already.
@@ -216,6 +218,7 @@ impl Session {
             watching: Vec::new(),
             subscriptions: None,
             blocked: None,
+            postponed: false,
             out: Vec::new(),
             sent: 0,
             queued: false,

@@ -336,6 +336,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Returns whether this is one of the top-level commands declared under these names, whatever it is called now.
+    pub fn is_any(&self, names: &[&str]) -> bool {
+        self.parent.is_none() && names.contains(&self.command.name)
+    }
+
     /// Returns whether the command takes this number of words, its name included.
     #[inline]
     pub fn takes(&self, words: usize) -> bool {

@@ -181,7 +181,7 @@ fn protocol(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     match args.next()?.to_ascii_lowercase().as_slice() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double_text(b"3.141"),
         b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
         b"null" => out.null(),
         b"array" => {

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use base::crc64::crc64;
 use base::version::{REDIS_VERSION, VERSION};
-use config::Supervised;
+use config::{Config, Supervised};
 
 use crate::memory::Overhead;
 use crate::session::Closing;
@@ -148,7 +148,23 @@ fn server(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("executable", &report.executable);
     fields.field("config_file", &report.config_file);
     fields.field("io_threads_active", 0);
+    for (number, listener) in listeners(config).iter().enumerate() {
+        fields.field(format_args!("listener{number}"), listener);
+    }
     fields.field("redstart_version", VERSION);
+}
+
+/// Returns what the server listens on, each as one field's value.
+fn listeners(config: &Config) -> Vec<String> {
+    let mut all = Vec::new();
+    if config.port != 0 {
+        let addresses = config.bind.iter().map(|address| format!(",bind={address}"));
+        all.push(format!("name=tcp{},port={}", addresses.collect::<String>(), config.port));
+    }
+    if !config.unixsocket.is_empty() {
+        all.push(format!("name=unix,bind={}", String::from_utf8_lossy(&config.unixsocket)));
+    }
+    all
 }
 
 fn clients(cx: &mut Cx<'_>, fields: &mut Fields) {
@@ -163,7 +179,8 @@ fn clients(cx: &mut Cx<'_>, fields: &mut Fields) {
         open().map(|s| s.query_len + s.query_free).max().unwrap_or(0),
     );
     fields.field("client_recent_max_output_buffer", open().map(|s| s.out.capacity()).max().unwrap_or(0));
-    fields.field("blocked_clients", cx.server.waiting.len());
+    let postponed = open().filter(|session| session.postponed).count();
+    fields.field("blocked_clients", cx.server.waiting.len() + postponed);
     fields.field("tracking_clients", 0);
     fields.field("clients_in_timeout_table", cx.server.waiting.deadlines());
     fields.field("total_blocking_keys", cx.server.waiting.keys());

@@ -41,7 +41,7 @@ pub(super) const COMMANDS: &[Command] = &[
 
 /// Returns whether a command is executed, not queued, between MULTI and EXEC.
 pub(crate) fn runs_inside_multi(row: &Row) -> bool {
-    matches!(row.name.as_str(), "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    row.is_any(&["EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"])
 }
 
 /// Queues a command for EXEC and says so.

@@ -138,3 +138,18 @@ fn shutdown_closes_the_client_that_asks_without_a_reply() {
     assert_eq!(shutdown, Some((true, false, Some(false))));
     assert_eq!(closing(&world, client), Closing::Now);
 }
+
+#[test]
+fn a_client_whose_command_waits_for_the_end_of_a_pause_counts_as_blocked() {
+    let mut world = World::new(&[]);
+    let client = world.open();
+    world.call("CLIENT PAUSE 1000 WRITE");
+    assert_eq!(world.call_as(client, &[b"SET", b"key", b"value"]), b"", "it is to be tried again");
+    assert!(world.call("INFO clients").contains("blocked_clients:1\r\n"));
+    assert!(world.call("CLIENT LIST ID 2").contains(" flags=b "));
+    assert_eq!(world.call("CLIENT UNBLOCK 2"), ":0\r\n", "only waiting for a key can be ended");
+    world.call("CLIENT UNPAUSE");
+    assert!(world.effects().iter().any(|effect| matches!(effect, Effect::Resume)));
+    assert_eq!(world.call_as(client, &[b"SET", b"key", b"value"]), b"+OK\r\n");
+    assert!(world.call("INFO clients").contains("blocked_clients:0\r\n"));
+}
