@@ -38,6 +38,10 @@ impl<'a> Args<'a> {
 
     /// Returns the next argument, or a syntax error where there is none.
     #[inline]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "what is missing is an error, which an iterator cannot say"
+    )]
     pub fn next(&mut self) -> Result<&'a [u8]> {
         if self.is_empty() {
             return Err(Error::Syntax);

@@ -63,8 +63,10 @@ impl Engine {
         let mut rng = Rng::seeded(seed);
         let mut keyspace = Keyspace::new(config.databases, rng.next_u64());
         let (run_id, replication_id) = (hex_id(&mut rng), hex_id(&mut rng));
-        let mut stats = crate::stats::Stats::default();
-        stats.per_command = vec![CommandStats::default(); table.rows.len()];
+        let stats = crate::stats::Stats {
+            per_command: vec![CommandStats::default(); table.rows.len()],
+            ..Default::default()
+        };
         commands::config::apply(&config, &mut keyspace);
         let server = Server {
             config,
@@ -134,7 +136,7 @@ impl Engine {
         session: &mut Session,
         request: Request<'_>,
     ) -> Outcome {
-        if request.len() == 0 {
+        if request.is_empty() {
             return Outcome::Done;
         }
         session.last_active = now.instant;
@@ -362,7 +364,7 @@ impl Engine {
     /// Answers the clients whose waiting time is up.
     pub(crate) fn time_out(&mut self, now: Now) {
         while let Some(id) = self.server.waiting.overdue(now.instant) {
-            self.unblock(id, now, |out, reply| on_timeout(out, reply));
+            self.unblock(id, now, on_timeout);
         }
     }
 
@@ -605,7 +607,7 @@ impl Server {
         let slow = if slow < 0 { u64::MAX } else { slow as u64 };
         match self.config.latency_monitor_threshold {
             0 => slow,
-            ms => slow.min(ms as u64 * 1000),
+            ms => slow.min(ms * 1000),
         }
     }
 
@@ -631,7 +633,7 @@ impl Server {
     /// Notes an event for the latency monitor, if it took as long as is watched for.
     pub(crate) fn spike(&mut self, event: &'static str, microseconds: u64, unix_secs: i64) {
         let threshold = self.config.latency_monitor_threshold;
-        if threshold > 0 && microseconds / 1000 >= threshold as u64 {
+        if threshold > 0 && microseconds / 1000 >= threshold {
             self.latency.add(event, (microseconds / 1000) as u32, unix_secs);
         }
     }

@@ -3,19 +3,13 @@
 use std::collections::BTreeMap;
 
 /// A log-linear histogram of microseconds: 16 steps to each power of two, so at most 6% off.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Histogram {
     counts: Vec<u32>,
     pub total: u64,
 }
 
 const STEPS: u64 = 16;
-
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { counts: Vec::new(), total: 0 }
-    }
-}
 
 impl Histogram {
     /// Counts one duration.

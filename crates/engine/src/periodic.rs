@@ -116,7 +116,7 @@ impl Engine {
                     self.server.stats.expire_cycle_us += host.ticks() - start;
                     return;
                 }
-                let stale = if step.checked == 0 { 0 } else { (step.expired * 100 / step.checked) as u64 };
+                let stale = (step.expired * 100).checked_div(step.checked).unwrap_or(0) as u64;
                 let seen = &mut self.server.stats.expired_stale_percent;
                 *seen = *seen * 0.95 + stale as f64 * 0.05;
                 if step.wrapped || (looked >= 20 && stale <= acceptable) {

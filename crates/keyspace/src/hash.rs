@@ -28,6 +28,11 @@ impl Hash {
         }
     }
 
+    /// Returns whether there are no fields.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns the name of the encoding.
     pub fn encoding(&self) -> &'static str {
         match self {

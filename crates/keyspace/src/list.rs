@@ -274,12 +274,6 @@ impl List {
     }
 }
 
-impl Default for List {
-    fn default() -> List {
-        List::new()
-    }
-}
-
 /// The elements of a list, from either end.
 #[derive(Clone)]
 pub enum Iter<'a> {

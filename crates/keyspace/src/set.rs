@@ -336,12 +336,6 @@ impl Set {
     }
 }
 
-impl Default for Set {
-    fn default() -> Set {
-        Set::new()
-    }
-}
-
 /// Adds a member to a table and tells whether it is new.
 #[inline]
 fn insert(table: &mut Dict<Blob>, member: &[u8]) -> bool {

@@ -138,6 +138,11 @@ pub trait Kind: Sized {
 
 macro_rules! kind {
     ($type:ident) => {
+        impl Default for $type {
+            fn default() -> Self {
+                $type::new()
+            }
+        }
         impl Kind for $type {
             const TYPE: Type = Type::$type;
             fn empty() -> Self {
@@ -182,5 +187,5 @@ pub(crate) fn table_size<E: structures::Entry>(
         seen += 1;
         bytes += size(entry);
     }
-    table.bytes() + if seen == 0 { 0 } else { bytes * table.len() / seen }
+    table.bytes() + (bytes * table.len()).checked_div(seen).unwrap_or(0)
 }

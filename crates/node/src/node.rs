@@ -336,10 +336,8 @@ impl Node {
 fn expect_keys(keyspace: &mut Keyspace, db: usize, bytes: &[u8]) -> usize {
     keyspace.expect_nothing();
     let mut words = SecondWords::of(bytes);
-    for word in words.by_ref().take(LOOK_AHEAD) {
-        if let Some(key) = word {
-            keyspace.expect(db, key);
-        }
+    for key in words.by_ref().take(LOOK_AHEAD).flatten() {
+        keyspace.expect(db, key);
     }
     keyspace.fetch_expected();
     words.passed().max(1)

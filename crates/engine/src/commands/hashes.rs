@@ -161,7 +161,7 @@ fn hmset(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
 
 fn set_fields(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<usize> {
     let key = args.key()?;
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::Arity(cx.row.name.clone().into()));
     }
     let (limits, seed) = (cx.keys.space.limits, cx.keys.space.seed);
@@ -417,7 +417,6 @@ fn hrandfield(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
             }
         }
     }
-    drop(hash);
     cx.keys.space.rng = rng;
     Ok(())
 }

@@ -448,7 +448,7 @@ fn mget(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
 
 /// Stores strings at several keys.
 fn mset(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::Arity("mset".into()));
     }
     while !args.is_empty() {
@@ -461,7 +461,7 @@ fn mset(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
 
 /// Stores strings at several keys if none of them exists.
 fn msetnx(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::Arity("msetnx".into()));
     }
     if args.rest().step_by(2).any(|key| cx.keys.exists(key)) {
