@@ -9,10 +9,11 @@ run:
 	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
 	cargo build --release --package redstart
 	@echo
-	@echo "Redstart listens on 127.0.0.1:$(PORT), from this machine only, and keeps its data in memory."
+	@echo "Redstart will listen on 127.0.0.1:$(PORT), for this machine only, and keep its data in memory."
 	@echo "Connect with:  redis-cli -p $(PORT)        Another port:  make run PORT=7000        Stop:  Ctrl-C"
 	@echo
-	@exec target/release/redstart server --port $(PORT) --bind 127.0.0.1 -::1
+	@target/release/redstart server --port $(PORT) --bind 127.0.0.1 -::1 || { echo; \
+		echo "Redstart could not start (see above). If port $(PORT) is taken:  make run PORT=7000" >&2; exit 1; }
 
 # Installs what the tests need (redis-server, redis-py, ioredis) and runs all of them.
 test:

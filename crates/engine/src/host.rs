@@ -10,14 +10,23 @@ pub trait Host {
     fn memory_used(&self) -> usize;
     /// Returns the process' figures for INFO and MEMORY; may be slow.
     fn report(&self) -> Report;
-    /// Makes changed parameters take effect outside the engine; an error text undoes the change.
-    fn reconfigure(&self, config: &Config, changed: &[&'static str]) -> Result<(), String>;
-    /// Replaces the configuration file by what `rewrite` makes of its text; the error is a short system text.
-    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError>;
+    /// Makes changed parameters take effect outside the engine; where one cannot, the caller takes all of them back.
+    ///
+    /// The working directory is noted in the configuration as the absolute path it turned out to be.
+    fn reconfigure(&self, config: &mut Config, changed: &[&'static str]) -> Result<(), Refused>;
+    /// Replaces the configuration file by what `rewrite` makes of its text.
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Result<(), RewriteError>;
     /// Gives memory that the allocator keeps for reuse back to the system (MEMORY PURGE).
     fn purge(&self);
     /// Returns the allocator's own statistics as text (MEMORY MALLOC-STATS).
     fn allocator_stats(&self) -> String;
+}
+
+/// A parameter that could not be put into force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub parameter: &'static str,
+    pub reason: String,
 }
 
 /// Why CONFIG REWRITE failed.
@@ -25,6 +34,7 @@ pub trait Host {
 pub enum RewriteError {
     /// The server was started without a configuration file.
     NoFile,
+    /// In the words of the system.
     Failed(String),
 }
 

@@ -25,13 +25,19 @@ impl Server {
     }
 
     fn launch(options: &[&str]) -> Server {
+        Server::launch_with(&[], options)
+    }
+
+    fn launch_with(first: &[&str], options: &[&str]) -> Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("redstart-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let child = Command::new(env!("CARGO_BIN_EXE_redstart"))
-            .args(["server", "--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+            .arg("server")
+            .args(first)
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
             .arg(&directory)
             .args(options)
             .current_dir(&directory)
@@ -276,6 +282,52 @@ fn a_client_that_does_not_read_is_cut_off_at_its_limit() {
         read += count;
     }
     assert!(read < 50_000_000, "{read}");
+}
+
+#[test]
+fn it_moves_to_another_port_and_stays_where_that_is_taken() {
+    let server = Server::start(&[]);
+    let other = Server::start(&[]);
+    let mut stream = server.connect();
+    let taken = format!("CONFIG SET port {}\r\n", other.port);
+    let refusal = "-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check \
+                   server logs.\r\n";
+    say(&mut stream, taken.as_bytes(), refusal.as_bytes());
+    say(&mut server.connect(), b"SET k v\r\n", b"+OK\r\n");
+
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    say(&mut stream, format!("CONFIG SET port {free}\r\n").as_bytes(), b"+OK\r\n");
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_err());
+    say(&mut TcpStream::connect((Ipv4Addr::LOCALHOST, free)).unwrap(), b"GET k\r\n", b"$1\r\nv\r\n");
+    // Who is connected stays connected.
+    say(&mut stream, b"GET k\r\n", b"$1\r\nv\r\n");
+}
+
+#[test]
+fn a_changed_configuration_takes_effect_and_is_written_back() {
+    let server =
+        Server::launch(&["--port", "0", "--unixsocket", "sock", "--enable-protected-configs", "yes"]);
+    server.wait_for_log("Ready to accept connections");
+    let mut stream = UnixStream::connect(server.directory.join("sock")).unwrap();
+    say(&mut stream, b"CONFIG REWRITE\r\n", b"-ERR The server is running without a config file\r\n");
+    let refusal =
+        "-ERR CONFIG SET failed (possibly related to argument 'dir') - No such file or directory\r\n";
+    say(&mut stream, b"CONFIG SET maxclients 5 dir /nowhere\r\n", refusal.as_bytes());
+    say(&mut stream, b"CONFIG GET maxclients\r\n", b"*2\r\n$10\r\nmaxclients\r\n$5\r\n10000\r\n");
+    say(
+        &mut stream,
+        b"CONFIG SET dir /usr/../tmp\r\nCONFIG GET dir\r\n",
+        b"+OK\r\n*2\r\n$3\r\ndir\r\n$4\r\n/tmp\r\n",
+    );
+
+    let file = server.directory.join("redis.conf");
+    fs::write(&file, "# Ours\nhz 20\n").unwrap();
+    let second = Server::launch_with(&[file.to_str().unwrap()], &[]);
+    second.wait_for_log("Ready to accept connections");
+    let mut stream = second.connect();
+    say(&mut stream, b"CONFIG SET hz 30 maxclients 77\r\nCONFIG REWRITE\r\n", b"+OK\r\n+OK\r\n");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# Ours\nhz 30\n") && text.contains("\nmaxclients 77\n"), "{text}");
 }
 
 #[test]

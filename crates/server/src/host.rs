@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use config::{Config, OomScoreAdj};
-use engine::host::{Report, RewriteError};
+use config::Config;
+use engine::host::{Refused, Report, RewriteError};
 use node::Host;
 
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::listener::Listeners;
 use crate::memory::{self, ThreadCounters};
 use crate::process::{self, Who};
 use crate::text::reason;
-use crate::{log, oom};
+use crate::{log, oom, title};
 
 /// The surroundings of a node: this process on this machine.
 pub(crate) struct Machine {
@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) listeners: RefCell<Listeners>,
     pub(crate) freeing: RefCell<Freeing>,
     pub(crate) config_file: Option<PathBuf>,
+    /// The name under which the process was started.
+    pub(crate) program: String,
     /// The badness that the kernel gave the process at its start.
     pub(crate) oom_score: i32,
     pub(crate) rejected: Cell<u64>,
@@ -78,58 +80,24 @@ impl Host for Machine {
         }
     }
 
-    fn reconfigure(&self, config: &Config, changed: &[&'static str]) -> Result<(), String> {
-        let has = |name: &str| changed.contains(&name);
-        if has("dir") {
-            let path = Path::new(std::ffi::OsStr::from_bytes(&config.dir));
-            std::env::set_current_dir(path).map_err(|error| reason(&error))?;
-        }
-        if has("maxclients") {
-            match process::raise_open_files(config.maxclients) {
-                Ok(clients) if clients < config.maxclients => {
-                    return Err(format!(
-                        "The operating system is not able to handle the specified number of clients, try with {clients}"
-                    ));
-                }
-                Ok(_) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if has("port") || has("bind") {
-            self.listeners.borrow_mut().rebind(&config.bind, config.port).map_err(|()| {
-                match has("bind") {
-                    true => "Failed to bind to specified addresses.",
-                    false => "Unable to listen on this port. Check server logs.",
-                }
-                .to_owned()
-            })?;
-        }
-        if (has("oom-score-adj") || has("oom-score-adj-values"))
-            && (config.oom_score_adj != OomScoreAdj::No || has("oom-score-adj"))
-        {
-            oom::adjust(config, self.oom_score)
-                .map_err(|()| "Failed to set current oom_score_adj. Check server logs.".to_owned())?;
-        }
-        if has("loglevel") {
-            log::set_level(config.loglevel);
-        }
-        if has("jemalloc-bg-thread") {
-            memory::set_background_thread(config.jemalloc_bg_thread);
+    fn reconfigure(&self, config: &mut Config, changed: &[&'static str]) -> Result<(), Refused> {
+        for &parameter in changed {
+            self.put_into_force(config, parameter).map_err(|reason| Refused { parameter, reason })?;
         }
         Ok(())
     }
 
-    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Result<(), RewriteError> {
         let path = self.config_file.as_ref().ok_or(RewriteError::NoFile)?;
-        let old = match fs::read(path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(RewriteError::Failed(reason(&error))),
-        };
-        replace(path, rewrite(&old).as_bytes()).map_err(|error| {
+        let failed = |error: io::Error| {
             log::warning(&format!("CONFIG REWRITE failed: {}", reason(&error)));
             RewriteError::Failed(reason(&error))
-        })
+        };
+        let old = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(failed)?,
+        };
+        replace(path, &rewrite(&old)).map_err(failed)
     }
 
     fn purge(&self) {
@@ -138,6 +106,49 @@ impl Host for Machine {
 
     fn allocator_stats(&self) -> String {
         memory::report()
+    }
+}
+
+impl Machine {
+    /// Does what follows from a changed parameter; the error is the reason that CONFIG SET gives.
+    fn put_into_force(&self, config: &mut Config, parameter: &str) -> Result<(), String> {
+        match parameter {
+            "dir" => {
+                let path = Path::new(std::ffi::OsStr::from_bytes(&config.dir));
+                std::env::set_current_dir(path).map_err(|error| reason(&error))?;
+                if let Ok(dir) = std::env::current_dir() {
+                    config.set_dir(dir.as_os_str().as_bytes().to_vec());
+                }
+            }
+            "maxclients" => match process::raise_open_files(config.maxclients)? {
+                clients if clients < config.maxclients => {
+                    return Err(format!(
+                        "The operating system is not able to handle the specified number of clients, try with {clients}"
+                    ));
+                }
+                _ => {}
+            },
+            "port" | "bind" => {
+                let reason = match parameter {
+                    "port" => "Unable to listen on this port. Check server logs.",
+                    _ => "Failed to bind to specified addresses.",
+                };
+                let mut listeners = self.listeners.borrow_mut();
+                listeners.rebind(&config.bind, config.port).map_err(|()| reason.to_owned())?;
+            }
+            "oom-score-adj" | "oom-score-adj-values" => oom::adjust(config, self.oom_score)
+                .map_err(|()| "Failed to set current oom_score_adj. Check server logs.".to_owned())?,
+            "loglevel" => log::set_level(config.loglevel),
+            "proc-title-template" => self.show_title(config),
+            "jemalloc-bg-thread" => memory::set_background_thread(config.jemalloc_bg_thread),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn show_title(&self, config: &Config) {
+        let file = self.config_file.as_ref().map_or(String::new(), |path| path.display().to_string());
+        title::show(config, &self.program, &file);
     }
 }
 

@@ -65,7 +65,9 @@ impl Listeners {
                 .map_err(|()| format!("Failed listening on port {} (tcp), aborting.", values.port))?;
         }
         if !values.unixsocket.is_empty() {
+            // Absolute, as CONFIG SET dir may come between making and removing it.
             let path = Path::new(std::ffi::OsStr::from_bytes(&values.unixsocket));
+            let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             listeners.open_unix(path, values.unixsocketperm).map_err(|error| {
                 let path = path.display();
                 log::warning(&format!("Failed opening Unix socket: bind: {path}: {}", reason(&error)));
@@ -81,6 +83,9 @@ impl Listeners {
     /// Moves the TCP listeners to other addresses, or leaves them where they are when that fails.
     pub(crate) fn rebind(&mut self, addresses: &[String], port: u16) -> Result<(), ()> {
         let (old_addresses, old_port) = self.bound.clone();
+        if port == old_port && addresses == old_addresses {
+            return Ok(());
+        }
         // The old sockets go first: a wildcard address cannot be bound beside them.
         self.tcp.clear();
         let result = if port == 0 {

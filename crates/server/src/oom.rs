@@ -22,6 +22,9 @@ pub(crate) fn adjust(values: &Values, initial: i32) -> Result<(), ()> {
         OomScoreAdj::Relative => initial.saturating_add(master),
         OomScoreAdj::Absolute => master,
     };
+    if score == current() {
+        return Ok(());
+    }
     fs::write(FILE, score.clamp(-1000, 1000).to_string()).map_err(|error| {
         log::warning(&format!("Unable to write oom_score_adj: {}", reason(&error)));
     })

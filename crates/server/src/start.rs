@@ -85,6 +85,7 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
         listeners: listeners.into(),
         freeing: Freeing::default().into(),
         config_file: file,
+        program,
         oom_score,
         rejected: 0.into(),
         reads: 0.into(),

@@ -50,7 +50,8 @@ fn write(start: usize, end: usize, title: &[u8]) {
     let shown = title.len().min(end - start - 1);
     let memory = std::ptr::with_exposed_provenance_mut::<u8>(start);
     // SAFETY: the kernel placed the arguments there, writable and for the life of the process. The standard library has
-    // copied those that were asked for, nobody holds a reference to the originals, and there is one thread yet.
+    // copied those that were asked for at the start, nobody asks again or holds a reference to the originals, and only
+    // the thread that executes comes here.
     unsafe {
         memory.copy_from_nonoverlapping(title.as_ptr(), shown);
         memory.add(shown).write_bytes(0, end - start - shown);

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use config::Config;
-use engine::host::{Report, RewriteError};
+use engine::host::{Refused, Report, RewriteError};
 use node::Host;
 
 /// Deterministic measurements: every look at a meter moves it by a fixed step.
@@ -79,14 +79,14 @@ impl Host for VirtualHost {
         }
     }
 
-    fn reconfigure(&self, _config: &Config, _changed: &[&'static str]) -> Result<(), String> {
+    fn reconfigure(&self, _config: &mut Config, _changed: &[&'static str]) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+    fn rewrite_config(&self, rewrite: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Result<(), RewriteError> {
         let mut file = self.config_file.borrow_mut();
         let text = file.as_deref().ok_or(RewriteError::NoFile)?;
-        *file = Some(rewrite(text));
+        *file = Some(String::from_utf8_lossy(&rewrite(text.as_bytes())).into_owned());
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use keyspace::evict::{Order, Scope};
 use keyspace::{Keyspace, Limits};
 
 use crate::effect::LogLevel;
-use crate::host::RewriteError;
+use crate::host::{Refused, RewriteError};
 use crate::table::{self, Command, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -65,9 +65,11 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
     let changes = cx.server.config.set_many(&pairs, caller).map_err(|error| refused(&error))?;
     let names: Vec<&'static str> = changes.params().iter().map(|param| param.name).collect();
     if !names.is_empty() {
-        if let Err(reason) = cx.host.reconfigure(&cx.server.config, &names) {
+        if let Err(Refused { parameter, reason }) = cx.host.reconfigure(&mut cx.server.config, &names) {
             cx.server.config.roll_back(changes);
-            return Err(refused(&SetError::failed(names[0].as_bytes(), reason)));
+            // What was in force before can be in force again; should it not, the log says so.
+            let _ = cx.host.reconfigure(&mut cx.server.config, &names);
+            return Err(refused(&SetError::failed(parameter.as_bytes(), reason)));
         }
         apply(&cx.server.config, cx.keys.space);
         cx.server.limit_clients();
@@ -83,9 +85,7 @@ fn refused(error: &SetError) -> Error {
 /// Writes the configuration in force into its file.
 fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let config = &cx.server.config;
-    let mut replace =
-        |old: &str| String::from_utf8_lossy(&config::rewrite(old.as_bytes(), config)).into_owned();
-    match cx.host.rewrite_config(&mut replace) {
+    match cx.host.rewrite_config(&mut |old| config::rewrite(old, config)) {
         Ok(()) => {
             cx.server.log(LogLevel::Notice, "CONFIG REWRITE executed with success.".into());
             out.ok();

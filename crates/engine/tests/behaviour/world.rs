@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::time::{Instant, Now};
 use config::Config;
-use engine::host::{Report, RewriteError};
+use engine::host::{Refused, Report, RewriteError};
 use engine::session::OwnedRequest;
 use engine::table::Table;
 use engine::{Effect, Engine, Host, SessionId};
@@ -38,11 +38,11 @@ impl Host for Meters {
         Report::default()
     }
 
-    fn reconfigure(&self, _: &Config, _: &[&'static str]) -> Result<(), String> {
+    fn reconfigure(&self, _: &mut Config, _: &[&'static str]) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn rewrite_config(&self, _: &mut dyn FnMut(&str) -> String) -> Result<(), RewriteError> {
+    fn rewrite_config(&self, _: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Result<(), RewriteError> {
         Err(RewriteError::NoFile)
     }
 
