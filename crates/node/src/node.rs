@@ -256,6 +256,8 @@ impl Node {
         let Some(Some(link)) = links.get_mut(id.0 as usize) else { return bytes.len() };
         let Some(mut session) = engine.server.sessions.take(id) else { return bytes.len() };
         session.bytes_in += bytes.len() as u64;
+        // What is being worked on is the client's until it is done; what is left is counted by whoever keeps it.
+        session.query_len = bytes.len();
         let mut limits = Limits {
             max_bulk: engine.server.config.proto_max_bulk_len as usize,
             authenticated: session.authenticated || !engine.server.requires_password(),
