@@ -96,16 +96,21 @@ impl Hash {
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits, seed: HashSeed) -> bool {
         match self {
             Hash::Packed(pack) => {
-                if let Some(at) = pack.find(field, 1).and_then(|at| pack.next(at)) {
-                    pack.replace(at, value);
-                    return false;
+                let place = pack.find(field, 1).and_then(|at| pack.next(at));
+                match place {
+                    Some(at) => {
+                        pack.replace(at, value);
+                    }
+                    None => {
+                        pack.push_back(field);
+                        pack.push_back(value);
+                    }
                 }
-                pack.push_back(field);
-                pack.push_back(value);
+                // The limit may have been lowered since, so that replacing a value can find it passed as well.
                 if pack.len() / 2 > limits.hash_entries {
                     self.spread(seed);
                 }
-                true
+                place.is_none()
             }
             Hash::Table(table) => match table.entry(field) {
                 Slot::Occupied(mut found) => {

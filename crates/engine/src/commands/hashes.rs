@@ -304,7 +304,7 @@ fn hincrby(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     };
     let sum = value.checked_add(delta).ok_or(Error::Overflow)?;
     let text = base::number::IntText::new(sum);
-    hash.fit([field], &limits, seed);
+    hash.fit([field, text.as_bytes()], &limits, seed);
     hash.set(field, text.as_bytes(), &limits, seed);
     hash.changed("hincrby");
     out.int(sum);
