@@ -117,7 +117,8 @@ impl Set {
     pub fn reserve(&mut self, first: &[u8], count: usize, limits: &Limits, seed: HashSeed) {
         match self {
             Set::Table(_) => {}
-            _ if count == 1 => {}
+            // One member finds its encoding as it is added, unless an encoding is not wanted at all.
+            _ if count == 1 && limits.set_ints > 0 && limits.set_entries > 0 => {}
             _ if !self.is_empty() => {
                 let most = if let Set::Ints(_) = self { limits.set_ints } else { limits.set_entries };
                 if count > most {
