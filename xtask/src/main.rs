@@ -1,4 +1,4 @@
-//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench | fuzz`.
+//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench | fuzz | simulate`.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -7,6 +7,7 @@ mod coverage;
 mod fuzz;
 mod oracle;
 mod record;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ cargo xtask test                                             run every test of t
 cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--only WORDS] [--write]
                                                              measure both servers side by side, line by line
 cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targets, 60 s each by default
+cargo xtask simulate [--seeds N] [--from N] | --seed N       run seeds of the simulator, 10000 by default; or show one
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "bench" => bench::run(words),
         "fuzz" => fuzz::run(words),
+        "simulate" => simulate::run(words),
         command => Arguments::parse(words).and_then(|arguments| match command {
             "oracle" => oracle::run(&arguments),
             "record" => record::run(&arguments),

@@ -1,0 +1,102 @@
+//! Runs seeds and reports those that fail: `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`.
+#![forbid(unsafe_code)]
+
+use std::panic;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use simulator::world::{self, Failure, Summary};
+
+const USAGE: &str = "simulator --seed N [--verbose] | --seeds FROM..TO";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (seeds, verbose) = match words[..] {
+        ["--seed", seed] => (one(seed), false),
+        ["--seed", seed, "--verbose"] => (one(seed), true),
+        ["--seeds", range] => (several(range), false),
+        _ => (None, false),
+    };
+    match seeds {
+        Some(seeds) => run(seeds, verbose),
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn one(text: &str) -> Option<std::ops::Range<u64>> {
+    let seed = text.parse().ok()?;
+    Some(seed..seed + 1)
+}
+
+fn several(text: &str) -> Option<std::ops::Range<u64>> {
+    let (from, to) = text.split_once("..")?;
+    Some(from.parse().ok()?..to.parse().ok()?)
+}
+
+/// Runs seeds on all cores; each is run twice, and must say the same both times.
+fn run(seeds: std::ops::Range<u64>, verbose: bool) -> ExitCode {
+    let started = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicBool::new(false);
+    let (requests, replies) = (AtomicU64::new(0), AtomicU64::new(0));
+    // What the node says when it panics is printed with the seed, not by the thread.
+    panic::set_hook(Box::new(|info| {
+        eprintln!("panic: {info}");
+        eprintln!("{}", std::backtrace::Backtrace::force_capture());
+    }));
+    let threads = if verbose { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    match twice(seed, verbose) {
+                        Ok(summary) => {
+                            requests.fetch_add(summary.requests, Ordering::Relaxed);
+                            replies.fetch_add(summary.replies, Ordering::Relaxed);
+                        }
+                        Err(failure) => {
+                            failed.store(true, Ordering::Relaxed);
+                            println!("{failure}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let done = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
+    println!(
+        "{done} seeds, {} requests, {} replies checked, {:.1} s",
+        requests.load(Ordering::Relaxed),
+        replies.load(Ordering::Relaxed),
+        started.elapsed().as_secs_f64()
+    );
+    if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn twice(seed: u64, verbose: bool) -> Result<Summary, Failure> {
+    let first = guarded(seed, verbose)?;
+    if verbose {
+        return Ok(first);
+    }
+    let second = guarded(seed, false)?;
+    if first != second {
+        let problem = format!("two runs differ: {first:?} and {second:?}");
+        return Err(Failure { seed, problem, requests: Vec::new() });
+    }
+    Ok(first)
+}
+
+fn guarded(seed: u64, verbose: bool) -> Result<Summary, Failure> {
+    panic::catch_unwind(|| world::run(seed, verbose)).unwrap_or_else(|_| {
+        Err(Failure { seed, problem: "the node panicked".into(), requests: world::last_requests() })
+    })
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask simulate`: runs many seeds of the simulator, with every check compiled in.
+
+use std::process::Command;
+
+/// How many seeds are run unless it is said.
+const SEEDS: u64 = 10_000;
+
+/// Runs seeds `--from` (0 by default) and on, or one seed in full detail; returns whether all of them passed.
+pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
+    let (mut from, mut count, mut one) = (0, SEEDS, None);
+    while let Some(word) = words.next() {
+        let mut number = || -> Result<u64, String> {
+            let text = words.next().unwrap_or_default();
+            text.parse().map_err(|_| format!("{word} {text}: not a number"))
+        };
+        match word.as_str() {
+            "--seeds" => count = number()?,
+            "--from" => from = number()?,
+            "--seed" => one = Some(number()?),
+            _ => return Err(format!("unknown option {word}")),
+        }
+    }
+    let range = format!("{from}..{}", from.saturating_add(count));
+    let seed = one.map(|seed| seed.to_string());
+    let arguments = match &seed {
+        Some(seed) => vec!["--seed", seed, "--verbose"],
+        None => vec!["--seeds", &range],
+    };
+    let status = Command::new("cargo")
+        .args(["run", "--quiet", "--profile", "simulation", "--package", "simulator", "--"])
+        .args(arguments)
+        .status()
+        .map_err(|e| format!("cargo: {e}"))?;
+    Ok(status.success())
+}
