@@ -384,12 +384,23 @@ impl KeyRange {
 #[derive(Debug)]
 pub struct Table {
     pub rows: Vec<Row>,
-    /// Open addressing over the hash of the lower-case name; `u16::MAX` is empty.
-    slots: Vec<u16>,
+    /// Open addressing over the hash of the lower-case name.
+    slots: Vec<Slot>,
     subcommands: BTreeMap<(usize, Vec<u8>), usize>,
 }
 
+/// Where a name stands: its head, its length and its row.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    head: u64,
+    len: u16,
+    id: u16,
+}
+
+/// Twice as many as there are commands, and then some.
+const SLOTS: usize = 1024;
 const EMPTY: u16 = u16::MAX;
+const VACANT: Slot = Slot { head: 0, len: 0, id: EMPTY };
 
 impl Table {
     /// Returns the table of this build, with no command renamed; shared by all engines of the process.
@@ -400,7 +411,7 @@ impl Table {
 
     /// Builds the table from the families' rows; panics on a row that contradicts itself.
     pub fn new(families: &[Family]) -> Table {
-        let mut table = Table { rows: Vec::new(), slots: vec![EMPTY; 2048], subcommands: BTreeMap::new() };
+        let mut table = Table { rows: Vec::new(), slots: vec![VACANT; SLOTS], subcommands: BTreeMap::new() };
         for family in families {
             for command in family.commands {
                 let id = table.add(command, family.group, None);
@@ -450,32 +461,35 @@ impl Table {
     }
 
     fn index(&mut self, id: usize) {
-        let mut slot = hash(self.rows[id].name.as_bytes()) & (self.slots.len() - 1);
-        while self.slots[slot] != EMPTY {
-            assert_ne!(
-                self.rows[usize::from(self.slots[slot])].name,
-                self.rows[id].name,
-                "a name stands once"
-            );
-            slot = (slot + 1) & (self.slots.len() - 1);
+        let name = self.rows[id].name.as_bytes();
+        let head = head(name);
+        let mut at = hash(head, name);
+        while self.slots[at % SLOTS].id != EMPTY {
+            let other = &self.rows[usize::from(self.slots[at % SLOTS].id)].name;
+            assert_ne!(other.as_bytes(), name, "a name stands once");
+            at += 1;
         }
-        self.slots[slot] = id as u16;
+        self.slots[at % SLOTS] = Slot { head, len: name.len() as u16, id: id as u16 };
     }
 
     /// Returns the row of a top-level command, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Row> {
-        let mut slot = hash(name) & (self.slots.len() - 1);
+        let head = head(name);
+        let mut at = hash(head, name);
         loop {
-            let id = self.slots[slot];
-            if id == EMPTY {
+            let slot = self.slots[at % SLOTS];
+            if slot.id == EMPTY {
                 return None;
             }
-            let row = &self.rows[usize::from(id)];
-            if row.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(row);
+            // What fits the head is compared with it.
+            if slot.head == head && usize::from(slot.len) == name.len() {
+                let row = &self.rows[usize::from(slot.id)];
+                if name.len() <= HEAD || row.name.as_bytes().eq_ignore_ascii_case(name) {
+                    return Some(row);
+                }
             }
-            slot = (slot + 1) & (self.slots.len() - 1);
+            at += 1;
         }
     }
 
@@ -501,8 +515,8 @@ impl Table {
         }
         let name = String::from_utf8_lossy(&to.to_ascii_lowercase()).into_owned();
         self.rows[id].name = name;
-        let ids: Vec<u16> = self.slots.iter().copied().filter(|s| *s != EMPTY).collect();
-        self.slots.fill(EMPTY);
+        let ids: Vec<u16> = self.slots.iter().map(|slot| slot.id).filter(|id| *id != EMPTY).collect();
+        self.slots.fill(VACANT);
         for id in ids {
             if !self.rows[usize::from(id)].name.is_empty() {
                 self.index(usize::from(id));
@@ -546,12 +560,65 @@ fn implied(command: &Command) -> Categories {
     acl
 }
 
-/// FNV-1a over the lower-case name; command names are short.
+/// Bytes of a name that are compared as one number.
+const HEAD: usize = 8;
+
+/// Returns the first bytes of a name as a number, in lower case.
 #[inline]
-fn hash(name: &[u8]) -> usize {
-    let mut h = 0x811c_9dc5u32;
-    for b in name {
-        h = (h ^ u32::from(b | 0x20)).wrapping_mul(0x0100_0193);
+fn head(name: &[u8]) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = if let Some(head) = name.first_chunk::<HEAD>() {
+        u64::from_le_bytes(*head)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        u64::from(first) | u64::from(last) << (8 * (name.len() - 4))
+    } else {
+        match *name {
+            [a, b, c] => u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16,
+            [a, b] => u64::from(a) | u64::from(b) << 8,
+            [a] => u64::from(a),
+            _ => 0,
+        }
+    };
+    // The top bit of each byte says whether it is a letter from A to Z; a quarter of it is what makes one small.
+    let low = word & (ONES * 0x7f);
+    let letters =
+        (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word & (ONES * 0x80);
+    word | letters >> 2
+}
+
+/// Returns where to look for a name with this head first.
+#[inline]
+fn hash(head: u64, name: &[u8]) -> usize {
+    // Long names differ at their ends as well.
+    let tail = name
+        .get(HEAD..)
+        .map_or(0, |tail| tail.iter().fold(name.len() as u64, |sum, byte| sum + u64::from(byte | 0x20)));
+    (((head ^ tail << 7).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 40) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_in_any_case_and_nothing_else_is() {
+        let table = Table::standard();
+        for row in table.top() {
+            for name in [row.name.clone(), row.name.to_uppercase()] {
+                assert_eq!(table.find(name.as_bytes()).map(|found| found.id), Some(row.id));
+                // A byte that differs from a letter's in the bit for its case, or from another character's, is no match.
+                for at in 0..name.len() {
+                    for bit in [0x20, 0x80, 0x01] {
+                        let mut other = name.clone().into_bytes();
+                        other[at] ^= bit;
+                        let same = other.eq_ignore_ascii_case(name.as_bytes());
+                        let found = table.find(&other).is_some_and(|found| found.id == row.id);
+                        assert_eq!(found, same, "{other:?}");
+                    }
+                }
+            }
+        }
+        assert!(table.find(b"").is_none());
     }
-    (h ^ (h >> 15)) as usize
 }

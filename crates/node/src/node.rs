@@ -1,6 +1,7 @@
 //! The node: links, the engine behind them, and the wishes that a driver carries out.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use base::time::{Instant, Now};
@@ -11,7 +12,7 @@ use engine::session::{Closing, SessionId};
 use engine::table::Table;
 use engine::{Effect, Host, Reply};
 use keyspace::Keyspace;
-use resp::ahead::SecondWords;
+use resp::batch::Batch;
 use resp::decode::Limits;
 
 use crate::link::{Input, Link, Peer, Stall};
@@ -22,12 +23,24 @@ pub struct Node {
     /// By session id.
     links: Vec<Option<Link>>,
     effects: VecDeque<Effect>,
+    /// Requests decoded ahead, and which of them belong to each input.
+    batch: Batch,
+    decoded: Vec<Range<usize>>,
+    /// Requests decoded ahead when those of `batch` that one link sent have been executed.
+    next_batch: Batch,
 }
 
 impl Node {
     /// Returns an empty server; `seed` is the source of all its randomness.
     pub fn new(config: Config, table: &'static Table, seed: u64, now: Now) -> Node {
-        Node { engine: Engine::new(config, table, seed, now), links: Vec::new(), effects: VecDeque::new() }
+        Node {
+            engine: Engine::new(config, table, seed, now),
+            links: Vec::new(),
+            effects: VecDeque::new(),
+            batch: Batch::default(),
+            decoded: Vec::new(),
+            next_batch: Batch::default(),
+        }
     }
 
     /// Opens a link.
@@ -68,11 +81,10 @@ impl Node {
         let mut now_there = now;
         let mut inputs = inputs;
         while !inputs.is_empty() {
-            let (count, covered) = self.look_ahead(buffer, inputs);
+            let count = self.look_ahead(buffer, inputs);
             for (index, input) in inputs[..count].iter().enumerate() {
-                let bytes = &buffer[input.start..input.end];
-                let covered = if index + 1 == count { covered } else { bytes.len() };
-                self.take_input(now_there, host, input.link, bytes, covered);
+                let decoded = self.decoded[index].clone();
+                self.take_input(now_there, host, input.link, &buffer[input.start..input.end], decoded);
                 let spent = host.ticks() - start;
                 if spent > NOW_VALID_US {
                     now_there = later(now, spent);
@@ -83,57 +95,49 @@ impl Node {
         self.engine.keyspace.expect_nothing();
     }
 
-    /// Expects the keys of the first requests of the first inputs. Returns how many inputs that were, and how many bytes
-    /// of the last one.
-    fn look_ahead(&mut self, buffer: &[u8], inputs: &[Input]) -> (usize, usize) {
-        self.engine.keyspace.expect_nothing();
-        let (mut expected, mut count, mut covered) = (0, 0, 0);
+    /// Decodes the first requests of the first inputs, and expects their keys; returns how many inputs that were.
+    fn look_ahead(&mut self, buffer: &[u8], inputs: &[Input]) -> usize {
+        let Node { engine, links, batch, decoded, .. } = self;
+        batch.clear();
+        decoded.clear();
+        engine.keyspace.expect_nothing();
         for input in inputs {
-            if expected >= LOOK_AHEAD {
+            if batch.len() >= LOOK_AHEAD {
                 break;
             }
-            count += 1;
-            let bytes = &buffer[input.start..input.end];
-            covered = bytes.len();
-            let Some(Some(link)) = self.links.get(input.link.0 as usize) else { continue };
-            let Some(session) = self.engine.server.sessions.get(input.link) else { continue };
-            if link.stall != Stall::No || !link.input.is_empty() {
-                continue;
-            }
-            let mut words = SecondWords::of(bytes);
-            let alone = inputs.len() == 1;
-            while expected < LOOK_AHEAD {
-                let Some(word) = words.next() else { break };
+            let first = batch.len();
+            let fresh = matches!(links.get(input.link.0 as usize),
+                Some(Some(link)) if link.stall == Stall::No && link.input.is_empty());
+            if fresh
+                && let Some(session) = engine.server.sessions.get(input.link)
+                && (session.authenticated || !engine.server.requires_password())
+            {
+                let bytes = &buffer[input.start..input.end];
+                batch.scan(bytes, 0, LOOK_AHEAD - first);
                 // A single request gains nothing from being expected.
-                if alone && words.passed() == bytes.len() && expected == 0 {
-                    break;
+                if inputs.len() > 1 || batch.len() > 1 {
+                    expect_keys(&mut engine.keyspace, session.db, batch, first, bytes);
                 }
-                if let Some(key) = word {
-                    self.engine.keyspace.expect(session.db, key);
-                }
-                expected += 1;
             }
-            if expected >= LOOK_AHEAD {
-                covered = words.passed();
-            }
+            decoded.push(first..batch.len());
         }
-        self.engine.keyspace.fetch_expected();
-        (count, covered)
+        engine.keyspace.fetch_expected();
+        decoded.len()
     }
 
-    /// Takes the bytes of one link; the keys of the requests in the first `covered` are expected already.
-    fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], covered: usize) {
+    /// Takes the bytes of one link; the requests that they begin with stand in `batch` at `decoded`.
+    fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], decoded: Range<usize>) {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         self.engine.server.stats.bytes_in += bytes.len() as u64;
         if link.stall != Stall::No {
             link.input.extend_from_slice(bytes);
             self.limit_input(id);
         } else if link.input.is_empty() {
-            let used = self.run(now, host, id, bytes, covered);
+            let used = self.run(now, host, id, bytes, decoded);
             self.keep(id, Vec::new(), &bytes[used..]);
         } else {
             link.input.extend_from_slice(bytes);
-            self.resume(now, host, id, 0);
+            self.resume(now, host, id);
         }
         self.engine.server.evict_clients();
         self.settle(now, host);
@@ -198,11 +202,11 @@ impl Node {
     }
 
     /// Goes on with the requests that a link has kept.
-    fn resume(&mut self, now: Now, host: &dyn Host, id: SessionId, covered: usize) {
+    fn resume(&mut self, now: Now, host: &dyn Host, id: SessionId) {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         link.stall = Stall::No;
         let input = std::mem::take(&mut link.input);
-        let used = self.run(now, host, id, &input, covered);
+        let used = self.run(now, host, id, &input, 0..0);
         let left = input.len() - used;
         if left == 0 {
             self.keep(id, Vec::new(), &[]);
@@ -249,10 +253,16 @@ impl Node {
 
     /// Executes the complete requests at the front of `bytes`; returns how many bytes they took.
     ///
-    /// The keys of those in the first `covered` bytes are expected already; those behind are looked at when it is their
-    /// turn.
-    fn run(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], mut covered: usize) -> usize {
-        let Node { engine, links, .. } = self;
+    /// The first ones may have been decoded already, into `batch` at `decoded`.
+    fn run(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        id: SessionId,
+        bytes: &[u8],
+        mut decoded: Range<usize>,
+    ) -> usize {
+        let Node { engine, links, batch, next_batch, .. } = self;
         let Some(Some(link)) = links.get_mut(id.0 as usize) else { return bytes.len() };
         let Some(mut session) = engine.server.sessions.take(id) else { return bytes.len() };
         session.bytes_in += bytes.len() as u64;
@@ -263,31 +273,40 @@ impl Node {
             authenticated: session.authenticated || !engine.server.requires_password(),
             ..Limits::default()
         };
-        let (mut at, mut looked) = (0, false);
+        let (mut at, mut goes_on, mut expects) = (0, false, false);
         // A client that is being closed is not listened to any more.
         while at < bytes.len() && session.closing == Closing::No {
-            if at >= covered {
-                covered = at + expect_keys(&mut engine.keyspace, session.db, &bytes[at..]);
-                looked = true;
-            }
-            let request = match link.decoder.decode(&bytes[at..], &limits) {
-                Ok(Some(request)) => request,
-                Ok(None) => break,
-                Err(error) => {
-                    let mut line = b"ERR Protocol error: ".to_vec();
-                    error.push_text(&mut line);
-                    engine.server.stats.error("ERR");
-                    Reply::new(&mut session.out, session.protocol).error(&line);
-                    session.close(Closing::AfterReply);
-                    at = bytes.len();
-                    break;
+            if decoded.is_empty() && limits.authenticated && link.decoder.is_at_start() {
+                next_batch.clear();
+                next_batch.scan(bytes, at, LOOK_AHEAD);
+                (decoded, goes_on) = (0..next_batch.len(), true);
+                if next_batch.len() > 1 {
+                    engine.keyspace.expect_nothing();
+                    expect_keys(&mut engine.keyspace, session.db, next_batch, 0, bytes);
+                    engine.keyspace.fetch_expected();
+                    expects = true;
                 }
+            }
+            let (request, end) = match decoded.next() {
+                Some(index) if goes_on => next_batch.request(index, bytes),
+                Some(index) => batch.request(index, bytes),
+                None => match link.decoder.decode(&bytes[at..], &limits) {
+                    Ok(Some(request)) => (request, at + request.consumed()),
+                    Ok(None) => break,
+                    Err(error) => {
+                        let mut line = b"ERR Protocol error: ".to_vec();
+                        error.push_text(&mut line);
+                        engine.server.stats.error("ERR");
+                        Reply::new(&mut session.out, session.protocol).error(&line);
+                        session.close(Closing::AfterReply);
+                        break;
+                    }
+                },
             };
-            let consumed = request.consumed();
             match engine.execute(now, host, &mut session, request) {
-                Outcome::Done => at += consumed,
+                Outcome::Done => at = end,
                 Outcome::Blocked => {
-                    at += consumed;
+                    at = end;
                     link.stall = Stall::Blocked;
                     break;
                 }
@@ -302,7 +321,7 @@ impl Node {
             at = bytes.len();
         }
         engine.server.sessions.put(session);
-        if looked {
+        if expects {
             // From here on the caller may change the bytes.
             engine.keyspace.expect_nothing();
         }
@@ -320,11 +339,11 @@ impl Node {
     fn take_effects(&mut self, now: Now, host: &dyn Host) {
         for effect in std::mem::take(&mut self.engine.server.effects) {
             match effect {
-                Effect::Unblocked(id) => self.resume(now, host, id, usize::MAX),
+                Effect::Unblocked(id) => self.resume(now, host, id),
                 Effect::Resume => {
                     for slot in 0..self.links.len() {
                         if self.links[slot].as_ref().is_some_and(|link| link.stall == Stall::Paused) {
-                            self.resume(now, host, SessionId(slot as u32), usize::MAX);
+                            self.resume(now, host, SessionId(slot as u32));
                         }
                     }
                 }
@@ -334,15 +353,14 @@ impl Node {
     }
 }
 
-/// Expects the keys of the first requests in `bytes`, and returns how many bytes those take, at least one.
-fn expect_keys(keyspace: &mut Keyspace, db: usize, bytes: &[u8]) -> usize {
-    keyspace.expect_nothing();
-    let mut words = SecondWords::of(bytes);
-    for key in words.by_ref().take(LOOK_AHEAD).flatten() {
-        keyspace.expect(db, key);
+/// Expects the keys of the requests from `first` on: the word after a command's name usually is one.
+#[inline]
+fn expect_keys(keyspace: &mut Keyspace, db: usize, batch: &Batch, first: usize, bytes: &[u8]) {
+    for index in first..batch.len() {
+        if let Some(key) = batch.request(index, bytes).0.get(1) {
+            keyspace.expect(db, key);
+        }
     }
-    keyspace.fetch_expected();
-    words.passed().max(1)
 }
 
 /// Returns the reading of the clocks that will be due in so many microseconds.

@@ -97,6 +97,12 @@ impl Decoder {
         self.argument_len.map_or(0, |len| self.pos + len + 2)
     }
 
+    /// Returns whether no part of a request has been read.
+    #[inline]
+    pub fn is_at_start(&self) -> bool {
+        !self.within_array && self.pos == 0 && self.scanned == 0
+    }
+
     /// Reads the array header, and returns whether all of it was there.
     #[inline]
     fn header(&mut self, buf: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {

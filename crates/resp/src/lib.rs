@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod ahead;
+pub mod batch;
 pub mod decode;
 pub mod encode;
 pub mod error;
@@ -13,6 +13,7 @@ pub mod inline;
 pub mod request;
 pub mod value;
 
+pub use batch::Batch;
 pub use decode::{Decoder, Limits};
 pub use encode::{Mark, Protocol, Writer};
 pub use error::ProtocolError;
