@@ -10,7 +10,7 @@ use crate::blocking::{Blocked, OnTimeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
 use crate::server::hex_id;
-use crate::session::{Closing, OwnedRequest, ReplyMode, Session, SessionId};
+use crate::session::{Closing, LARGE_OUTPUT, OwnedRequest, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
 use crate::table::{self, Row, Table};
 use crate::{Args, Error, Host, Reply, Result, Server, commands, monitor, redact};
@@ -287,6 +287,7 @@ impl Engine {
         self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);
+        self.server.limit_swollen(now.instant);
         self.listen_if_changed();
     }
 
@@ -638,11 +639,21 @@ impl Server {
         }
     }
 
+    /// Closes sessions that were sent more than their class' limits allow.
+    #[inline]
+    pub(crate) fn limit_swollen(&mut self, now: Instant) {
+        while let Some(id) = self.sessions.swollen.pop() {
+            // One that executes is looked at when it has its reply.
+            let Some(mut session) = self.sessions.take(id) else { continue };
+            self.limit_output(&mut session, now);
+            self.sessions.put(session);
+        }
+    }
+
     /// Closes a session whose output exceeds its class' limits.
     #[inline]
     pub fn limit_output(&mut self, session: &mut Session, now: Instant) {
-        // No limit is this small in practice, and nearly every reply is.
-        if session.unsent() < 16 * 1024 && session.soft_limit_since.is_none() {
+        if session.unsent() < LARGE_OUTPUT && session.soft_limit_since.is_none() {
             return;
         }
         self.limit_large_output(session, now);

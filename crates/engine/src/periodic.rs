@@ -73,6 +73,7 @@ impl Engine {
             self.schedule.clients = now.instant + Duration::from_secs(1);
             self.tend_clients(now);
         }
+        self.server.limit_swollen(now.instant);
         self.server.evict_clients();
     }
 

@@ -302,7 +302,12 @@ pub struct Sessions {
     /// Sessions with output for the driver.
     pub pending: Vec<SessionId>,
     pub(crate) client_memory: ClientMemory,
+    /// Sessions with much output that others sent them: their limits are to be looked at.
+    pub(crate) swollen: Vec<SessionId>,
 }
+
+/// Output below this is within every limit in practice, and nearly all is.
+pub(crate) const LARGE_OUTPUT: usize = 16 * 1024;
 
 /// What a session that executes is sent meanwhile; it goes behind the reply.
 #[derive(Debug)]
@@ -419,10 +424,15 @@ impl Sessions {
     /// Writes to any session's output; that of an executing one goes behind its reply.
     pub fn write(&mut self, id: SessionId, write: impl FnOnce(&mut crate::Reply<'_>)) {
         match self.slots.get_mut(id.0 as usize) {
+            // Nobody reads what is sent to a client that is being closed.
+            Some(Some(session)) if session.closing == Closing::Now => {}
             Some(Some(session)) => {
                 let protocol = session.protocol;
                 write(&mut crate::Reply::new(&mut session.out, protocol));
                 self.client_memory.count(session);
+                if session.unsent() >= LARGE_OUTPUT {
+                    self.swollen.push(id);
+                }
                 if !session.queued {
                     session.queued = true;
                     self.pending.push(id);

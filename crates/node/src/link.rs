@@ -43,4 +43,18 @@ impl Link {
     pub(crate) fn new() -> Link {
         Link { decoder: Decoder::new(), input: Vec::new(), stall: Stall::No }
     }
+
+    /// Adds bytes that arrived to those that are kept.
+    ///
+    /// The room doubles, so that a claim about what will come is not believed, but never beyond what the argument on its
+    /// way takes if the claim is true: a large value is not held in twice the memory.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        let needed = self.input.len() + bytes.len();
+        let wanted = self.decoder.wanted();
+        if needed > self.input.capacity() && wanted >= needed {
+            let room = (self.input.capacity() * 2).clamp(needed, wanted);
+            self.input.reserve_exact(room - self.input.len());
+        }
+        self.input.extend_from_slice(bytes);
+    }
 }

@@ -130,13 +130,13 @@ impl Node {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         self.engine.server.stats.bytes_in += bytes.len() as u64;
         if link.stall != Stall::No {
-            link.input.extend_from_slice(bytes);
+            link.extend(bytes);
             self.limit_input(id);
         } else if link.input.is_empty() {
             let used = self.run(now, host, id, bytes, decoded);
             self.keep(id, Vec::new(), &bytes[used..]);
         } else {
-            link.input.extend_from_slice(bytes);
+            link.extend(bytes);
             self.resume(now, host, id);
         }
         self.engine.server.evict_clients();
@@ -220,15 +220,14 @@ impl Node {
 
     /// Keeps what was not executed, for when more arrives.
     #[inline]
-    fn keep(&mut self, id: SessionId, mut input: Vec<u8>, rest: &[u8]) {
+    fn keep(&mut self, id: SessionId, input: Vec<u8>, rest: &[u8]) {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         if input.is_empty() && rest.is_empty() {
             link.input = input;
             return;
         }
-        // A long argument is on its way: growing once beats doubling through its length, but a mere claim gets nothing.
-        input.extend_from_slice(rest);
         link.input = input;
+        link.extend(rest);
         self.limit_input(id);
     }
 
@@ -320,6 +319,7 @@ impl Node {
         if session.closing != Closing::No {
             at = bytes.len();
         }
+        (session.query_len, session.query_free) = (0, 0);
         engine.server.sessions.put(session);
         if expects {
             // From here on the caller may change the bytes.

@@ -155,3 +155,29 @@ fn a_client_whose_command_waits_for_the_end_of_a_pause_counts_as_blocked() {
     assert_eq!(world.call_as(client, &[b"SET", b"key", b"value"]), b"+OK\r\n");
     assert!(world.call("INFO clients").contains("blocked_clients:0\r\n"));
 }
+
+#[test]
+fn a_subscriber_that_does_not_read_is_closed_though_it_says_nothing() {
+    let mut world = World::new(&[("client-output-buffer-limit", "pubsub 100kb 50kb 3")]);
+    let [hard, soft] = [(); 2].map(|()| world.open());
+    world.call_as(hard, &[b"SUBSCRIBE", b"much"]);
+    world.call_as(soft, &[b"SUBSCRIBE", b"some"]);
+    let message = vec![b'x'; 30_000];
+    for _ in 0..3 {
+        world.call_words(&[b"PUBLISH", b"much", &message]);
+        assert_eq!(closing(&world, hard), Closing::No);
+    }
+    world.call_words(&[b"PUBLISH", b"much", &message]);
+    assert_eq!(closing(&world, hard), Closing::Now);
+
+    // Above the soft limit only time tells.
+    world.call_words(&[b"PUBLISH", b"some", &message]);
+    world.call_words(&[b"PUBLISH", b"some", &message]);
+    for _ in 0..3 {
+        assert_eq!(closing(&world, soft), Closing::No);
+        world.pass(std::time::Duration::from_secs(1));
+        world.tick();
+    }
+    assert_eq!(closing(&world, soft), Closing::Now);
+    assert!(world.call("INFO stats").contains("client_output_buffer_limit_disconnections:2\r\n"));
+}
