@@ -15,6 +15,8 @@ use resp::decode::{Decoder, Limits};
 use structures::{Item, Listpack};
 use testkit::Reply;
 
+use crate::checkers::model::Model;
+use crate::workload::{Role, Workload};
 use crate::{Clock, VirtualHost};
 
 /// The bodies by name, for the seeded runs.
@@ -23,6 +25,7 @@ pub const BODIES: &[(&str, fn(&[u8]))] = &[
     ("arguments", arguments),
     ("glob", glob),
     ("listpack", listpack),
+    ("stream", stream),
     ("session", session),
     ("config", config),
 ];
@@ -192,8 +195,61 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A session of arbitrary bytes, in pieces, with the clock going on: replies are whole, and the node lives.
+/// Two clients say what the bytes choose, three at a time, from the simulator's workload; a model agrees to every reply.
+///
+/// Each three bytes choose one batch of requests (or how much time passes), so that changing them changes only that.
 pub fn session(data: &[u8]) {
+    let mut choices =
+        data.chunks(3).map(|three| Rng::seeded(three.iter().fold(7, |n, b| n << 8 | u64::from(*b))));
+    let Some(mut first) = choices.next() else { return };
+    let workload = Workload::new(&mut first);
+    let (mut clock, host, mut model) = (Clock::default(), VirtualHost::default(), Model::new(DATABASES));
+    let mut config = Config::default();
+    config.set_at_start(b"databases", &[DATABASES.to_string().as_bytes()]).expect("a number of databases");
+    let mut node = Node::new(config, Table::standard(), 1, clock.now());
+    let links = [(); 2].map(|()| node.open(clock.now(), Peer::default()));
+    links.iter().for_each(|link| model.open(link.0));
+    let listen = |node: &mut Node, model: &mut Model| {
+        while node.poll_effect().is_some() {}
+        while let Some(link) = node.poll_output() {
+            let output = node.output(link).to_vec();
+            node.sent(link, output.len());
+            let mut at = 0;
+            while let Some((reply, length)) = Reply::parse(&output[at..]).expect("replies are well-formed") {
+                model.received(link.0, reply);
+                at += length;
+            }
+            assert_eq!(at, output.len(), "replies are whole");
+        }
+    };
+    for mut choice in choices.take(400) {
+        clock.advance(Duration::from_micros(50));
+        if choice.below(10) == 0 {
+            clock.advance(Duration::from_millis(choice.below(3_000)));
+        }
+        node.handle_timeout(clock.now(), &host);
+        listen(&mut node, &mut model);
+        model.pass(clock.now());
+        let link = links[choice.below(2) as usize];
+        let batch = workload.batch(Role::Worker { resp3: false }, &mut choice);
+        let bytes: Vec<u8> = batch
+            .iter()
+            .flat_map(|words| encode(&words.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+            .collect();
+        node.handle_input(clock.now(), &host, link, &bytes);
+        listen(&mut node, &mut model);
+        model.requests(clock.now(), link.0, batch);
+        if let Err(problem) = model.verdict() {
+            panic!("{problem}");
+        }
+    }
+}
+
+/// Databases of the modelled node: one more than the workload selects.
+const DATABASES: usize = 4;
+
+/// Arbitrary bytes as a client's stream, in pieces, with the clock going on: replies are whole, and the node lives.
+pub fn stream(data: &[u8]) {
     let mut player = Player::new();
     for chunk in data.split(|b| *b == 0xfe).take(64) {
         match chunk.split_first() {
