@@ -20,7 +20,7 @@ use crate::listener::Listeners;
 use crate::memory::ThreadCounters;
 use crate::signals::Signals;
 use crate::text::reason;
-use crate::{crash, log, logo, oom, process, supervisor, title};
+use crate::{crash, log, logo, memory, oom, process, supervisor, title};
 
 /// Serves as the command line says (what follows the program's name); returns the exit code.
 pub fn serve(line: &CommandLine) -> i32 {
@@ -92,6 +92,8 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
         writes: 0.into(),
         clock,
     };
+    // Without that thread, pages that were freed go back only while this one happens to allocate.
+    memory::set_background_thread(config.jemalloc_bg_thread);
     let node = Node::new(config, table, seed, machine.clock.now());
     let mut event_loop = EventLoop::new(poll, node, machine, signals).map_err(failed)?;
     log::notice("Server initialized");
