@@ -14,6 +14,7 @@ use crate::chaos::Chaos;
 use crate::checkers::accounting::Accounting;
 use crate::checkers::keyspace;
 use crate::checkers::model::{Model, Words, show};
+use crate::checkers::replica::Replica;
 use crate::checkers::transcript::Transcript;
 use crate::host::MEMORY_AT_REST;
 use crate::network::Pipe;
@@ -75,6 +76,7 @@ struct World {
     host: VirtualHost,
     node: Node,
     game: Game,
+    replica: Replica,
     clients: Vec<Client>,
     transcript: Transcript,
     history: VecDeque<String>,
@@ -108,13 +110,15 @@ impl World {
         let mut rng = Rng::seeded(seed);
         let clock = Clock::default();
         let mut config = Config::default();
-        for (name, value) in [("save", ""), ("databases", "4")] {
+        for (name, value) in [("save", ""), ("databases", "4"), ("enable-debug-command", "yes")] {
             config
                 .set_at_start(name.as_bytes(), &[value.as_bytes()])
                 .unwrap_or_else(|error| panic!("{name} {value:?} is refused: {error}"));
         }
         let table = Table::standard();
-        let node = Node::new(config, table, rng.next_u64(), clock.now());
+        let replica = Replica::new(config.clone(), clock.now());
+        let mut node = Node::new(config, table, rng.next_u64(), clock.now());
+        node.engine.listen_propagation(true);
         let modelled = rng.below(3) != 0;
         let game = match modelled {
             true => Game::Modelled { workload: Workload::new(&mut rng), model: Box::new(Model::new(4)) },
@@ -149,6 +153,7 @@ impl World {
             host: VirtualHost::default(),
             node,
             game,
+            replica,
             clients,
             transcript: Transcript::default(),
             history: VecDeque::new(),
@@ -206,6 +211,7 @@ impl World {
     fn time_out(&mut self) -> Result<(), String> {
         self.node.handle_timeout(self.clock.now(), &self.host);
         self.collect()?;
+        self.replica.pass(self.clock.now());
         if let Game::Modelled { model, .. } = &mut self.game {
             model.pass(self.clock.now());
         }
@@ -261,8 +267,11 @@ impl World {
                 Effect::Stall(time) => self.clock.advance(time),
                 Effect::Shutdown { .. } => return Err("the node wants to stop".into()),
                 Effect::Crash(text) => return Err(format!("the node wants to crash: {text}")),
+                Effect::Propagate { db, argv } => {
+                    let words = argv.into_iter().map(Vec::from).collect();
+                    self.replica.apply(self.clock.now(), db, words)?;
+                }
                 Effect::Close { .. }
-                | Effect::Propagate { .. }
                 | Effect::Free(_)
                 | Effect::Log(..)
                 | Effect::Unblocked(_)
@@ -465,13 +474,13 @@ impl World {
 
     /// Lets every wait with an end come to it, and then looks everything over.
     fn finish(&mut self) -> Result<(), String> {
+        self.settle_pauses()?;
         let end = self.clock.now().instant + Duration::from_secs(12);
         while let Some(at) = self.node.poll_timeout().filter(|at| *at <= end) {
             self.clock.advance_to(at);
             self.time_out()?;
         }
         self.clock.advance_to(end);
-        self.settle_pauses()?;
         self.judge(true)?;
 
         let waiting: BTreeSet<u32> =
@@ -516,6 +525,11 @@ impl World {
             }
         };
         keyspace::is_consistent(&mut ask, 4)?;
+        let replica = &mut self.replica;
+        let mut ask_replica = |request: &[&[u8]]| {
+            replica.ask(now, &request.iter().map(|word| word.to_vec()).collect::<Words>())
+        };
+        keyspace::are_equal(&mut ask, &mut ask_replica)?;
         if let Game::Modelled { model, .. } = &self.game {
             keyspace::agrees_with(model, now, &mut ask, DBS)?;
         }

@@ -70,6 +70,34 @@ pub fn agrees_with(model: &Model, now: Now, ask: &mut Ask<'_>, dbs: usize) -> Re
     Ok(())
 }
 
+/// Compares two nodes key by key, by the digests of their values.
+pub fn are_equal(ask: &mut Ask<'_>, ask_other: &mut Ask<'_>) -> Result<(), String> {
+    for db in 0..4 {
+        let select: [&[u8]; 2] = [b"SELECT", &db.to_string().into_bytes()];
+        expect_ok(ask(&select)?)?;
+        expect_ok(ask_other(&select)?)?;
+        let all: [&[u8]; 2] = [b"KEYS", b"*"];
+        let keys: BTreeSet<Vec<u8>> = texts(&ask(&all)?).into_iter().collect();
+        let other: BTreeSet<Vec<u8>> = texts(&ask_other(&all)?).into_iter().collect();
+        if let Some(key) = keys.symmetric_difference(&other).next() {
+            let key = String::from_utf8_lossy(key);
+            return Err(format!("{key} is missing on one side in database {db}: {keys:?} and {other:?}"));
+        }
+        for key in &keys {
+            let requests: [&[&[u8]]; 2] = [&[b"DEBUG", b"DIGEST-VALUE", key], &[b"PEXPIRETIME", key]];
+            for request in requests {
+                let (here, there) = (ask(request)?, ask_other(request)?);
+                if here != there {
+                    let name = String::from_utf8_lossy(key);
+                    let (here, there) = (show(&here), show(&there));
+                    return Err(format!("a replica's {name} in database {db} differs: {here} and {there}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Compares the length that a type's command tells with the number of elements that are listed.
 fn describe(ask: &mut Ask<'_>, key: &[u8]) -> Result<(), String> {
     let kind = show(&ask(&[b"TYPE", key])?);
