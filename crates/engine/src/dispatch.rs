@@ -6,14 +6,15 @@ use config::Config;
 use keyspace::{Keys, Keyspace, Listening};
 use resp::decode::Request;
 
-use crate::blocking::{Blocked, OnTimeout};
+use crate::blocking::OnTimeout;
+use crate::cx::{Cx, Mode, on_timeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
 use crate::server::hex_id;
-use crate::session::{Closing, LARGE_OUTPUT, OwnedRequest, ReplyMode, Session, SessionId};
+use crate::session::{Closing, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
-use crate::table::{self, Row, Table};
-use crate::{Args, Error, Host, Reply, Result, Server, commands, monitor, redact};
+use crate::table::{Row, Table};
+use crate::{Error, Host, Reply, Result, Server, commands};
 
 /// Executes commands: one keyspace, its sessions, and what they share.
 pub struct Engine {
@@ -33,28 +34,6 @@ pub enum Outcome {
     Blocked,
     /// Not executed: the server is paused. Give the same request again after [`Effect::Resume`].
     Postponed,
-}
-
-/// Under which circumstances a handler runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Direct,
-    /// Inside EXEC: blocking commands do not block.
-    Transaction,
-    /// A blocked command tries again, as one of its keys changed.
-    Retry,
-}
-
-/// What a handler works with.
-pub struct Cx<'a> {
-    pub keys: Keys<'a>,
-    pub server: &'a mut Server,
-    pub session: &'a mut Session,
-    pub host: &'a dyn Host,
-    pub now: Now,
-    pub row: &'static Row,
-    pub mode: Mode,
-    pub(crate) request: Request<'a>,
 }
 
 impl Engine {
@@ -260,19 +239,7 @@ impl Engine {
                 request,
             };
             let protocol = cx.session.protocol;
-            let mut args = Args::new(request, 1 + usize::from(row.parent.is_some()));
-            let mut out = Reply::new(&mut buffer, protocol);
-            let handler = row.command.handler.expect("a row without a handler has subcommands");
-            match handler(&mut cx, &mut args, &mut out) {
-                Ok(()) => false,
-                Err(error) => {
-                    let message = error.message();
-                    cx.server.stats.error(&message);
-                    out.out.truncate(before);
-                    out.error(message.as_bytes());
-                    true
-                }
-            }
+            cx.handle(&mut Reply::new(&mut buffer, protocol))
         };
         session.out = buffer;
         let recorder = &self.keyspace.recorder;
@@ -368,202 +335,9 @@ impl Engine {
             self.unblock(id, now, on_timeout);
         }
     }
-
-    /// Evicts keys until memory is below `maxmemory`, or as many as the time for it allows.
-    ///
-    /// Returns false when nothing is left to evict and memory is still short.
-    pub(crate) fn make_room(&mut self, host: &dyn Host, now_ms: i64) -> bool {
-        let limit = self.server.config.maxmemory as usize;
-        if host.memory_used() <= limit {
-            return true;
-        }
-        let Some((scope, order)) = commands::config::eviction(&self.server.config) else { return false };
-        let samples = self.server.config.maxmemory_samples as usize;
-        let lazy = self.server.config.lazyfree_lazy_eviction;
-        let budget_us = eviction_us(self.server.config.maxmemory_eviction_tenacity);
-        let start = host.ticks();
-        // Nobody executes here that a notification could be addressed to: a session of no consequence stands in.
-        let mut nobody = Session::new(SessionId(u32::MAX), 0, Instant::default());
-        let (mut evicted, mut deferred) = (0u32, 0usize);
-        let fits = loop {
-            let Some(victim) = self.keyspace.evict_one(scope, order, samples, now_ms, lazy) else {
-                break false;
-            };
-            deferred += victim.deferred;
-            self.commit_apart(&mut nobody);
-            evicted += 1;
-            if host.memory_used().saturating_sub(deferred) <= limit {
-                break true;
-            }
-            if evicted.is_multiple_of(EVICTIONS_PER_LOOK) && host.ticks().saturating_sub(start) > budget_us {
-                // The rest is evicted between commands, which need not wait for it.
-                self.schedule.evict = true;
-                break true;
-            }
-        };
-        let spent = host.ticks().saturating_sub(start);
-        self.server.spike("eviction-cycle", spent, now_ms / 1000);
-        fits
-    }
-}
-
-impl Cx<'_> {
-    /// Makes the session wait until one of `keys` changes, or `deadline` passes; in a transaction it is answered at once.
-    ///
-    /// The handler returns right after it, and runs again (with [`Mode::Retry`]) at each change.
-    pub fn wait_for<'k>(
-        &mut self,
-        keys: impl IntoIterator<Item = &'k [u8]>,
-        deadline: Option<Instant>,
-        reply: OnTimeout,
-        out: &mut Reply<'_>,
-    ) {
-        match self.mode {
-            Mode::Transaction => on_timeout(out, reply),
-            Mode::Retry => {
-                // Only the mark matters: the engine puts the original wait back.
-                self.session.blocked =
-                    Some(Box::new(self.blocked(Vec::new(), None, reply, OwnedRequest::default())));
-            }
-            Mode::Direct => {
-                let keys = keys.into_iter().map(Box::from).collect();
-                let blocked = self.blocked(keys, deadline, reply, OwnedRequest::new(self.request));
-                self.server.waiting.add(self.session.id, &blocked);
-                self.session.blocked = Some(Box::new(blocked));
-            }
-        }
-    }
-
-    fn blocked(
-        &self,
-        keys: Vec<Box<[u8]>>,
-        deadline: Option<Instant>,
-        on_timeout: OnTimeout,
-        request: OwnedRequest,
-    ) -> Blocked {
-        Blocked { db: self.session.db, keys, request, row: self.row.id, deadline, on_timeout }
-    }
-
-    /// Returns the moment `timeout` seconds from now, as blocking commands take it: 0 = never.
-    pub fn deadline(&self, args: &mut Args<'_>) -> Result<Option<Instant>> {
-        let seconds = base::number::parse_f64(args.next()?)
-            .ok_or(Error::text("ERR timeout is not a float or out of range"))?;
-        if seconds < 0.0 {
-            return Err(Error::text("ERR timeout is negative"));
-        }
-        let us = seconds * 1e6;
-        if us > i64::MAX as f64 {
-            return Err(Error::text("ERR timeout is out of range"));
-        }
-        if seconds == 0.0 {
-            return Ok(None);
-        }
-        // Redis rounds up to a whole millisecond, so that a tiny timeout does not mean "for ever".
-        let ms = (seconds * 1000.0).ceil() as u64;
-        Ok(Some(self.now.instant + std::time::Duration::from_millis(ms)))
-    }
-
-    /// Returns whether the handler runs because a key it waited for changed.
-    pub fn is_retry(&self) -> bool {
-        self.mode == Mode::Retry
-    }
-
-    /// Says what to log and replicate instead of the request: its outcome.
-    ///
-    /// Called once per resulting command; with nobody listening it costs a comparison.
-    pub fn propagate(&mut self, argv: &[&[u8]]) {
-        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
-            self.server.propagation.add_outcome(argv);
-        }
-    }
-
-    /// Says that the request is not to be logged or replicated, whatever it changed.
-    pub fn propagate_nothing(&mut self) {
-        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
-            self.server.propagation.no_outcome();
-        }
-    }
-
-    /// Runs a queued command inside EXEC.
-    pub(crate) fn run_queued(&mut self, row: &'static Row, request: &OwnedRequest, out: &mut Reply<'_>) {
-        let request = request.request();
-        let (db, dirty) = (self.session.db, self.keys.space.recorder.dirty);
-        let start = self.host.ticks();
-        let before = out.out.len();
-        let failed = {
-            let mut cx = Cx {
-                keys: Keys::new(self.keys.space, self.session.db, self.now.unix_ms(), self.session.no_touch),
-                server: self.server,
-                session: self.session,
-                host: self.host,
-                now: self.now,
-                row,
-                mode: Mode::Transaction,
-                request,
-            };
-            let mut args = Args::new(request, 1 + usize::from(row.parent.is_some()));
-            let handler = row.command.handler.expect("a row without a handler has subcommands");
-            match handler(&mut cx, &mut args, out) {
-                Ok(()) => false,
-                Err(error) => {
-                    let message = error.message();
-                    cx.server.stats.error(&message);
-                    out.out.truncate(before);
-                    out.error(message.as_bytes());
-                    true
-                }
-            }
-        };
-        let recorder = &self.keys.space.recorder;
-        if recorder.listening.any(Listening::PROPAGATE) {
-            if failed {
-                self.server.note_failure(recorder);
-            } else {
-                self.server.note_outcome(recorder, db, row, request, recorder.dirty != dirty);
-            }
-        }
-        let spent = self.host.ticks().saturating_sub(start);
-        self.server.account(self.now, self.session, row, request, spent, failed, Mode::Transaction);
-    }
 }
 
 impl Server {
-    /// Counts a command that ran, and tells those who look on.
-    #[inline]
-    fn account(
-        &mut self,
-        now: Now,
-        session: &mut Session,
-        row: &Row,
-        request: Request<'_>,
-        spent: u64,
-        failed: bool,
-        mode: Mode,
-    ) {
-        // A command that waits is counted when its wait ends.
-        if session.blocked.is_none() {
-            let spent = spent + std::mem::take(&mut self.stalled_us);
-            self.stats.commands += 1;
-            session.commands += 1;
-            let stats = &mut self.stats.per_command[row.id];
-            stats.calls += 1;
-            stats.microseconds += spent;
-            stats.failed += u64::from(failed);
-            if self.config.latency_tracking {
-                stats.latency.get_or_insert_default().record(spent);
-            }
-            if spent >= self.slow_threshold() {
-                self.slow(now, session, row, request, spent);
-            }
-        }
-        if !self.monitors.is_empty()
-            && mode != Mode::Retry
-            && !row.flags.has(table::SKIP_MONITOR | table::ADMIN)
-        {
-            monitor::feed(self, session, now, row, request);
-        }
-    }
-
     /// Takes a session out of everything that it takes part in.
     pub(crate) fn leave(&mut self, session: &mut Session) {
         self.pubsub.leave(session);
@@ -599,118 +373,6 @@ impl Server {
         self.sessions.queue_id(id);
         self.effects.push(Effect::Unblocked(id));
         true
-    }
-
-    /// Returns the microseconds from which a command is slow; `u64::MAX` when nothing is logged.
-    #[inline]
-    fn slow_threshold(&self) -> u64 {
-        let slow = self.config.slowlog_log_slower_than;
-        let slow = if slow < 0 { u64::MAX } else { slow as u64 };
-        match self.config.latency_monitor_threshold {
-            0 => slow,
-            ms => slow.min(ms * 1000),
-        }
-    }
-
-    /// Logs a command that took long.
-    #[cold]
-    fn slow(&mut self, now: Now, session: &Session, row: &Row, request: Request<'_>, spent: u64) {
-        let slow = self.config.slowlog_log_slower_than;
-        if slow >= 0 && spent >= slow as u64 && !row.flags.has(table::SKIP_SLOWLOG) {
-            let max = self.config.slowlog_max_len as usize;
-            self.slowlog.add(
-                &redact::shown(row, request),
-                spent,
-                now.unix_secs(),
-                &session.addr,
-                &session.name,
-                max,
-            );
-        }
-        let event = if row.flags.has(table::FAST) { "fast-command" } else { "command" };
-        self.spike(event, spent, now.unix_secs());
-    }
-
-    /// Notes an event for the latency monitor, if it took as long as is watched for.
-    pub(crate) fn spike(&mut self, event: &'static str, microseconds: u64, unix_secs: i64) {
-        let threshold = self.config.latency_monitor_threshold;
-        if threshold > 0 && microseconds / 1000 >= threshold {
-            self.latency.add(event, (microseconds / 1000) as u32, unix_secs);
-        }
-    }
-
-    /// Closes sessions that were sent more than their class' limits allow.
-    #[inline]
-    pub(crate) fn limit_swollen(&mut self, now: Instant) {
-        while let Some(id) = self.sessions.swollen.pop() {
-            // One that executes is looked at when it has its reply.
-            let Some(mut session) = self.sessions.take(id) else { continue };
-            self.limit_output(&mut session, now);
-            self.sessions.put(session);
-        }
-    }
-
-    /// Closes a session whose output exceeds its class' limits.
-    #[inline]
-    pub fn limit_output(&mut self, session: &mut Session, now: Instant) {
-        if session.unsent() < LARGE_OUTPUT && session.soft_limit_since.is_none() {
-            return;
-        }
-        self.limit_large_output(session, now);
-    }
-
-    #[cold]
-    fn limit_large_output(&mut self, session: &mut Session, now: Instant) {
-        let limit = match session.class() {
-            crate::session::Class::Normal => self.config.client_output_buffer_limit.normal,
-            crate::session::Class::PubSub => self.config.client_output_buffer_limit.pubsub,
-            crate::session::Class::Replica => self.config.client_output_buffer_limit.replica,
-        };
-        let used = session.unsent() as u64;
-        let hard = limit.hard_bytes > 0 && used > limit.hard_bytes;
-        let soft = if limit.soft_bytes > 0 && used > limit.soft_bytes {
-            let since = *session.soft_limit_since.get_or_insert(now);
-            now.saturating_since(since).as_secs() >= limit.soft_secs
-        } else {
-            session.soft_limit_since = None;
-            false
-        };
-        if (hard || soft) && session.closing != Closing::Now {
-            session.close(Closing::Now);
-            self.stats.output_limit_disconnections += 1;
-            let line = format!(
-                "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                session.client_id, session.addr
-            );
-            self.log(crate::effect::LogLevel::Warning, line);
-        }
-    }
-}
-
-/// Keys evicted between two looks at the clock.
-const EVICTIONS_PER_LOOK: u32 = 16;
-
-/// Returns the microseconds that evictions may take at once, from `maxmemory-eviction-tenacity`.
-fn eviction_us(tenacity: u32) -> u64 {
-    match tenacity {
-        0..=10 => 50 * u64::from(tenacity),
-        11..=99 => (500.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
-        _ => u64::MAX,
-    }
-}
-
-/// Writes what a client gets that waited in vain.
-pub(crate) fn on_timeout(out: &mut Reply<'_>, reply: OnTimeout) {
-    match reply {
-        OnTimeout::NullArray => out.null_array(),
-        OnTimeout::Null => out.null(),
-        OnTimeout::Int(n) => out.int(n),
-        OnTimeout::Counts(local, replicas) => {
-            out.array(2);
-            out.int(local);
-            out.int(replicas);
-        }
-        OnTimeout::Silent => {}
     }
 }
 

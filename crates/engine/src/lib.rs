@@ -4,12 +4,14 @@
 //! leaves as [`Effect`]s. Sockets, files, threads and clocks belong to the drivers.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod args;
 pub mod blocking;
 mod client_line;
 mod client_memory;
 pub mod commands;
 pub mod commit;
+pub mod cx;
 pub mod dispatch;
 pub mod effect;
 pub mod error;
@@ -21,11 +23,13 @@ mod memory;
 pub mod monitor;
 pub mod multi;
 pub mod notify;
+mod output_limits;
 pub mod pause;
 pub mod periodic;
 pub mod propagate;
 pub mod pubsub;
 mod redact;
+mod room;
 pub mod server;
 pub mod session;
 pub mod slowlog;
@@ -34,7 +38,8 @@ pub mod syntax;
 pub mod table;
 
 pub use args::Args;
-pub use dispatch::{Cx, Engine, Outcome};
+pub use cx::Cx;
+pub use dispatch::{Engine, Outcome};
 pub use effect::Effect;
 pub use error::{Error, Result};
 pub use host::Host;

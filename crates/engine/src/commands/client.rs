@@ -343,7 +343,7 @@ fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
             if error {
                 out.error(message);
             } else {
-                crate::dispatch::on_timeout(out, in_vain);
+                crate::cx::on_timeout(out, in_vain);
             }
         })
     });

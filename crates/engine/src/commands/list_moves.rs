@@ -7,7 +7,7 @@ use keyspace::{Class, Type};
 use super::lists::{fill, pop_some, popped, pushed};
 use super::reply_item;
 use crate::blocking::OnTimeout;
-use crate::dispatch::Mode;
+use crate::cx::Mode;
 use crate::{Args, Cx, Error, Reply, Result};
 
 /// Reads which end of a list is meant.

@@ -1,6 +1,6 @@
 //! Commands about the server as a whole: its databases, its clock, its end.
 
-use crate::dispatch::Mode;
+use crate::cx::Mode;
 use crate::effect::Effect;
 use crate::session::Closing;
 use crate::table::{self, Command, acl, command, container};

@@ -53,7 +53,7 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
         ));
     }
     if replicas == 0 {
-        crate::dispatch::on_timeout(out, OnTimeout::Counts(0, 0));
+        crate::cx::on_timeout(out, OnTimeout::Counts(0, 0));
     } else {
         cx.wait_for([], deadline, OnTimeout::Counts(0, 0), out);
     }
