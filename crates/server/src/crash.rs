@@ -8,19 +8,24 @@ use base::version::{REDIS_VERSION, VERSION};
 
 use crate::log;
 
-/// Writes a report for every panic, and, if `signals`, for signals that mean a crash.
-pub(crate) fn install(signals: bool) {
+/// Writes a report for every panic.
+pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(on_panic));
-    if signals {
-        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
-            // SAFETY: the handler runs once, with the default action restored, and then ends the process. What it does
-            // (allocating, writing) may fail in a process this broken, and then the second signal ends it at once.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
+}
+
+/// Begins or ends writing a report for signals that mean a crash (`crash-log-enabled`).
+pub(crate) fn report_signals(on: bool) {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
+        // SAFETY: the handler runs once, with the default action restored, and then ends the process. What it does
+        // (allocating, writing) may fail in a process this broken, and then the second signal ends it at once.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = libc::SIG_DFL;
+            if on {
                 action.sa_sigaction = on_signal as *const () as usize;
                 action.sa_flags = libc::SA_NODEFER | libc::SA_RESETHAND | libc::SA_ONSTACK;
-                libc::sigaction(signal, &action, std::ptr::null_mut());
             }
+            libc::sigaction(signal, &action, std::ptr::null_mut());
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::listener::Listeners;
 use crate::memory::{self, ThreadCounters};
 use crate::process::{self, Who};
 use crate::text::reason;
-use crate::{log, oom, title};
+use crate::{crash, log, oom, title};
 
 /// The surroundings of a node: this process on this machine.
 pub(crate) struct Machine {
@@ -138,6 +138,7 @@ impl Machine {
             }
             "oom-score-adj" | "oom-score-adj-values" => oom::adjust(config, self.oom_score)
                 .map_err(|()| "Failed to set current oom_score_adj. Check server logs.".to_owned())?,
+            "crash-log-enabled" => crash::report_signals(config.crash_log_enabled),
             "loglevel" => log::set_level(config.loglevel),
             "proc-title-template" => self.show_title(config),
             "jemalloc-bg-thread" => memory::set_background_thread(config.jemalloc_bg_thread),

@@ -74,6 +74,7 @@ impl Listeners {
                 "Failed listening on unix socket, aborting.".to_owned()
             })?;
         }
+        listeners.check_backlog();
         if listeners.tcp.is_empty() && listeners.unix.is_none() {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }
@@ -139,6 +140,20 @@ impl Listeners {
         self.tcp = sockets;
         self.bound = (addresses.to_vec(), port);
         Ok(())
+    }
+
+    /// Warns where the system keeps fewer connections waiting than `tcp-backlog` says.
+    fn check_backlog(&self) {
+        let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        if let Some(limit) = limit.ok().and_then(|text| text.trim().parse::<i32>().ok())
+            && limit < self.backlog
+        {
+            log::warning(&format!(
+                "WARNING: The TCP backlog setting of {} cannot be enforced because /proc/sys/net/core/somaxconn is set \
+                 to the lower value of {limit}.",
+                self.backlog
+            ));
+        }
     }
 
     fn listen(&self, host: &str, port: u16, token: usize) -> io::Result<TcpListener> {

@@ -43,7 +43,8 @@ pub fn serve(line: &CommandLine) -> i32 {
 fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
     let Setup { mut config, file, table, notes } = setup;
     log::configure(&config);
-    crash::install(config.crash_log_enabled);
+    crash::report_panics();
+    crash::report_signals(config.crash_log_enabled);
     let supervised = supervisor::greet(config.supervised);
     // Who is supervised stays in the foreground for the supervisor.
     let background = config.daemonize && supervised == Supervised::No;
