@@ -24,6 +24,7 @@ cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--onl
                                                              measure both servers side by side, line by line
 cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targets, 60 s each by default
 cargo xtask simulate [--seeds N] [--from N] | --seed N       run seeds of the simulator, 10000 by default; or show one
+cargo xtask simulate --reference CMD [--seeds N] [--from N]  give random requests to CMD and a node, compare replies
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";

@@ -6,8 +6,10 @@ use std::process::Command;
 const SEEDS: u64 = 10_000;
 
 /// Runs seeds `--from` (0 by default) and on, or one seed in full detail; returns whether all of them passed.
+///
+/// With `--reference COMMAND` the seeds' requests are given to that server, too, and the replies compared.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
-    let (mut from, mut count, mut one) = (0, SEEDS, None);
+    let (mut from, mut count, mut one, mut reference) = (0, SEEDS, None, None);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
             let text = words.next().unwrap_or_default();
@@ -17,14 +19,16 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
             "--seeds" => count = number()?,
             "--from" => from = number()?,
             "--seed" => one = Some(number()?),
+            "--reference" => reference = Some(words.next().ok_or("--reference takes a command")?),
             _ => return Err(format!("unknown option {word}")),
         }
     }
     let range = format!("{from}..{}", from.saturating_add(count));
     let seed = one.map(|seed| seed.to_string());
-    let arguments = match &seed {
-        Some(seed) => vec!["--seed", seed, "--verbose"],
-        None => vec!["--seeds", &range],
+    let arguments = match (&reference, &seed) {
+        (Some(command), _) => vec!["--reference", command, "--seeds", &range],
+        (None, Some(seed)) => vec!["--seed", seed, "--verbose"],
+        (None, None) => vec!["--seeds", &range],
     };
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--profile", "simulation", "--package", "simulator", "--"])

@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod host;
 pub mod in_process;
 pub mod network;
+pub mod reference;
 pub mod workload;
 pub mod world;
 

@@ -1,4 +1,7 @@
-//! Runs seeds and reports those that fail: `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`.
+//! Runs seeds and reports those that fail.
+//!
+//! `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`, and, with the same requests given to a reference
+//! server, `simulator --reference COMMAND --seeds FROM..TO`.
 #![forbid(unsafe_code)]
 
 use std::panic;
@@ -6,13 +9,20 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use simulator::reference;
 use simulator::world::{self, Failure, Summary};
+use testkit::{ServerProcess, TcpTarget};
 
-const USAGE: &str = "simulator --seed N [--verbose] | --seeds FROM..TO";
+const USAGE: &str = "simulator --seed N [--verbose] | [--reference COMMAND] --seeds FROM..TO";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["--reference", command, "--seeds", range] = words[..]
+        && let Some(seeds) = several(range)
+    {
+        return against_reference(command, seeds);
+    }
     let (seeds, verbose) = match words[..] {
         ["--seed", seed] => (one(seed), false),
         ["--seed", seed, "--verbose"] => (one(seed), true),
@@ -23,6 +33,34 @@ fn main() -> ExitCode {
         Some(seeds) => run(seeds, verbose),
         None => {
             eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Gives each seed's requests to a node and to a server that is started for it, and prints what differs.
+fn against_reference(command: &str, seeds: std::ops::Range<u64>) -> ExitCode {
+    let command: Vec<String> = command.split_whitespace().map(str::to_string).collect();
+    let compared = ServerProcess::start(&command, &[]).and_then(|server| {
+        let mut target = TcpTarget::new(server.address(), server.reference_dialect()?);
+        let (mut requests, mut differences) = (0, 0);
+        for seed in seeds {
+            match reference::compare(seed, &mut target)? {
+                Ok(count) => requests += count,
+                Err(difference) => {
+                    differences += 1;
+                    println!("{difference}");
+                }
+            }
+        }
+        println!("{requests} requests, {differences} differences");
+        Ok(differences == 0)
+    });
+    match compared {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::from(2)
         }
     }
