@@ -189,11 +189,17 @@ impl Model {
 
     fn setbit(&mut self, key: &[u8], offset: usize, bit: bool) -> Said {
         let mut text = self.text(key)?.cloned().unwrap_or_default();
+        let grows = text.len() < offset / 8 + 1;
         text.resize(text.len().max(offset / 8 + 1), 0);
         let (byte, mask) = (&mut text[offset / 8], 0x80u8 >> (offset % 8));
         let before = *byte & mask != 0;
         *byte = if bit { *byte | mask } else { *byte & !mask };
-        self.replace_text(key, text, Encoding::Open);
+        if grows || before != bit {
+            self.replace_text(key, text, Encoding::Open);
+        } else if let Some(entry) = self.look(key) {
+            // Nothing changed, so that no watch breaks; the text may be stored otherwise all the same.
+            entry.encoding = Encoding::Open;
+        }
         Ok(Answer::Int(i64::from(before)))
     }
 
