@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +29,15 @@ impl Server {
     }
 
     fn launch_with(first: &[&str], options: &[&str]) -> Server {
+        Server::spawn(first, options, None)
+    }
+
+    /// Launches a server that finds a supervisor at `socket`.
+    fn launch_under(socket: &Path, options: &[&str]) -> Server {
+        Server::spawn(&[], options, Some(socket))
+    }
+
+    fn spawn(first: &[&str], options: &[&str], supervisor: Option<&Path>) -> Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("redstart-{}-{number}", std::process::id()));
@@ -41,6 +50,7 @@ impl Server {
             .arg(&directory)
             .args(options)
             .current_dir(&directory)
+            .envs(supervisor.map(|socket| ("NOTIFY_SOCKET", socket)))
             .stdout(fs::File::create(directory.join("stdout")).unwrap())
             .stderr(fs::File::create(directory.join("stderr")).unwrap())
             .stdin(Stdio::null())
@@ -328,6 +338,54 @@ fn a_changed_configuration_takes_effect_and_is_written_back() {
     say(&mut stream, b"CONFIG SET hz 30 maxclients 77\r\nCONFIG REWRITE\r\n", b"+OK\r\n+OK\r\n");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("# Ours\nhz 30\n") && text.contains("\nmaxclients 77\n"), "{text}");
+}
+
+#[test]
+fn it_becomes_a_daemon_and_leaves_its_process_id() {
+    let mut parent = Server::launch(&["--daemonize", "yes", "--pidfile", "pid", "--logfile", "log"]);
+    assert_eq!(parent.exit_code(), Some(0));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !parent.file("log").contains("Ready to accept connections") {
+        assert!(Instant::now() < deadline, "{}", parent.file("log"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(parent.file("log").contains(&format!("pid={}", parent.file("pid").trim())));
+    let mut stream = parent.connect();
+    say(&mut stream, b"SET k v\r\n", b"+OK\r\n");
+    stream.write_all(b"SHUTDOWN\r\n").unwrap();
+    assert_eq!(rest(&mut stream), "");
+    while parent.directory.join("pid").exists() {
+        assert!(Instant::now() < deadline, "{}", parent.file("log"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(parent.file("stdout").is_empty());
+}
+
+#[test]
+fn it_tells_systemd_when_it_is_ready() {
+    let path = std::env::temp_dir().join(format!("redstart-notify-{}", std::process::id()));
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // Who is supervised stays in the foreground, whatever is configured.
+    let server = Server::launch_under(&path, &["--supervised", "auto", "--daemonize", "yes"]);
+    let mut told = String::new();
+    while !told.contains("READY=1\n") {
+        let mut message = [0; 1024];
+        let length = socket.recv(&mut message).unwrap();
+        told += std::str::from_utf8(&message[..length]).unwrap();
+    }
+    fs::remove_file(&path).unwrap();
+    say(&mut server.connect(), b"SET k v\r\n", b"+OK\r\n");
+}
+
+#[test]
+fn a_crash_leaves_a_report() {
+    let mut server = Server::start(&["--enable-debug-command", "yes"]);
+    server.connect().write_all(b"DEBUG SEGFAULT\r\n").unwrap();
+    assert_eq!(server.exit_code(), None);
+    let log = server.file("stdout");
+    assert!(log.contains("=== REDIS BUG REPORT START") && log.contains("STACK TRACE"), "{log}");
+    assert!(log.trim_end().ends_with("=== REDIS BUG REPORT END. ==="), "{log}");
 }
 
 #[test]
