@@ -1,8 +1,9 @@
-//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness.
+//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness, what disks are asked.
 
 #![forbid(unsafe_code)]
 
 pub mod crc64;
+pub mod disk;
 pub mod glob;
 pub mod hash;
 pub mod number;
