@@ -6,10 +6,25 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tikv_jemalloc_sys as jemalloc;
+
+/// Gives the whole pages of `bytes` back to the system, for what is about to be freed; they read as zero afterwards.
+pub(crate) fn discard_pages(bytes: &mut [MaybeUninit<u8>]) {
+    let start = bytes.as_ptr().addr().next_multiple_of(PAGE);
+    let end = (bytes.as_ptr().addr() + bytes.len()) / PAGE * PAGE;
+    if start < end {
+        let offset = start - bytes.as_ptr().addr();
+        // SAFETY: the pages lie within `bytes`, which is borrowed for change and may hold anything. A failure leaves
+        // them as they are.
+        unsafe { libc::madvise(bytes.as_mut_ptr().add(offset).cast(), end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+const PAGE: usize = 4096;
 
 /// jemalloc as the process' allocator.
 #[derive(Clone, Copy, Debug, Default)]
@@ -185,4 +200,21 @@ fn write<T: Copy>(name: &std::ffi::CStr, mut value: T) {
 fn call(name: &std::ffi::CStr) {
     // SAFETY: the name takes no value.
     unsafe { jemalloc::mallctl(name.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_pages_are_discarded() {
+        let mut bytes = vec![MaybeUninit::new(7u8); 4 * PAGE];
+        let misaligned = bytes.as_ptr().addr().next_multiple_of(PAGE) - bytes.as_ptr().addr() + 100;
+        discard_pages(&mut bytes[misaligned..misaligned + 2 * PAGE]);
+        // SAFETY: all were written before; what was discarded reads as zero.
+        let values: Vec<u8> = bytes.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+        let zeros = values.iter().filter(|value| **value == 0).count();
+        assert_eq!(zeros, PAGE, "one page lies whole within");
+        assert!(values[..misaligned].iter().all(|value| *value == 7));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::alloc::{self, Layout};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::bucket::{At, NOTHING, Place};
@@ -136,12 +137,18 @@ impl<E> Table<E> {
 }
 
 /// The memory of a table that a dict no longer needs; dropping it, on any thread, frees it.
-pub struct Retired(#[expect(dead_code, reason = "kept for its drop")] Memory);
+pub struct Retired(Memory);
 
 impl Retired {
     /// Returns the memory as something to hand out, or frees it if it is small.
     pub(super) fn new(memory: Memory) -> Option<Retired> {
         (memory.layout.size() >= RETIRED_MIN).then(|| Retired(memory))
+    }
+
+    /// Returns the memory, whose content nobody needs: its pages may be given back piece by piece before it is freed.
+    pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: the allocation is ours alone, of that size, and any content is fine.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start.cast(), self.0.layout.size()) }
     }
 }
 
