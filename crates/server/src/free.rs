@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use keyspace::change::Garbage;
 
 use crate::memory::{self, ThreadCounters};
+use crate::process;
 
 /// The way to the freeing thread, which starts with the first thing to be freed.
 #[derive(Default)]
@@ -42,6 +43,7 @@ fn spawn(freed: Arc<AtomicU64>) -> Sender<Garbage> {
     let (queue, garbage) = channel::<Garbage>();
     // Where no thread can be had the receiver is dropped, and `free` does the work itself.
     let _ = std::thread::Builder::new().name("free".into()).stack_size(256 * 1024).spawn(move || {
+        process::give_way();
         let mut counters = ThreadCounters::new();
         for item in garbage {
             free(item);
@@ -60,7 +62,6 @@ fn free(item: Garbage) {
     if let Garbage::Table(mut table) = item {
         for piece in table.bytes().chunks_mut(PIECE) {
             memory::discard_pages(piece);
-            std::thread::yield_now();
         }
     }
 }
