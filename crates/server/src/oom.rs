@@ -1,6 +1,7 @@
 //! oom-score-adj: telling the kernel how readily to kill this process when memory runs out.
 
 use std::fs;
+use std::io;
 
 use config::{OomScoreAdj, Values};
 
@@ -16,16 +17,30 @@ pub(crate) fn current() -> i32 {
 
 /// Sets the score that the configuration asks for; `initial` is the one from the process' start.
 pub(crate) fn adjust(values: &Values, initial: i32) -> Result<(), ()> {
-    let master = values.oom_score_adj_values[0];
-    let score = match values.oom_score_adj {
-        OomScoreAdj::No => initial,
-        OomScoreAdj::Relative => initial.saturating_add(master),
-        OomScoreAdj::Absolute => master,
-    };
+    let score = score(values, initial, values.oom_score_adj_values[0]);
     if score == current() {
         return Ok(());
     }
-    fs::write(FILE, score.clamp(-1000, 1000).to_string()).map_err(|error| {
+    write(score).map_err(|error| {
         log::warning(&format!("Unable to write oom_score_adj: {}", reason(&error)));
     })
+}
+
+/// Sets the score of a child that writes a snapshot: with it the kernel loses least. There is no log to complain to.
+pub(crate) fn adjust_child(values: &Values, initial: i32) {
+    if values.oom_score_adj != OomScoreAdj::No {
+        let _ = write(score(values, initial, values.oom_score_adj_values[2]));
+    }
+}
+
+fn score(values: &Values, initial: i32, value: i32) -> i32 {
+    match values.oom_score_adj {
+        OomScoreAdj::No => initial,
+        OomScoreAdj::Relative => initial.saturating_add(value),
+        OomScoreAdj::Absolute => value,
+    }
+}
+
+fn write(score: i32) -> io::Result<()> {
+    fs::write(FILE, score.clamp(-1000, 1000).to_string())
 }
