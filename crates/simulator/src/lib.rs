@@ -9,6 +9,7 @@
 pub mod chaos;
 pub mod checkers;
 pub mod clock;
+pub mod disk;
 pub mod fuzz;
 pub mod host;
 pub mod in_process;
