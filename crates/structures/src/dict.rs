@@ -44,6 +44,10 @@ pub trait Entry {
     fn marked(&self) -> bool {
         false
     }
+
+    /// Asks for the memory that the entry's value owns elsewhere, if any, as a walk will come to it soon.
+    #[inline]
+    fn prefetch_value(&self) {}
 }
 
 /// A hash table of entries, unique by key.
@@ -71,6 +75,12 @@ const GROW_STEP: usize = 1;
 const SHRINK_STEP: usize = 4;
 /// Empty buckets passed over for each bucket that was to be moved.
 const EMPTY_PER_BUCKET: usize = 8;
+/// Entries whose buckets are asked for together when many are put in.
+const BATCH: usize = 32;
+/// How many buckets before its turn a walk asks for a bucket, then for its entries, then for what those own.
+const AHEAD: [usize; 3] = [10, 6, 3];
+/// Tables of so many buckets and fewer are near enough to be walked without asking.
+const WALK_MIN: usize = 32;
 
 // SAFETY: a dict owns its tables and entries, and shares neither.
 unsafe impl<E: Entry + Send> Send for Dict<E> {}
@@ -195,6 +205,28 @@ impl<E: Entry> Dict<E> {
                 None
             }
         }
+    }
+
+    /// Puts entries in whose keys are all new, in order; ends with the first whose key is there, which is returned.
+    ///
+    /// Quicker than one by one, as the waits for their buckets overlap. The list is empty afterwards.
+    pub fn insert_all(&mut self, entries: &mut Vec<E>) -> Result<(), E> {
+        let mut rest = entries.drain(..);
+        while rest.len() > 0 {
+            let mut hashes = [0; BATCH];
+            let batch = rest.len().min(BATCH);
+            for (hash, entry) in hashes.iter_mut().zip(rest.as_slice()) {
+                *hash = self.hash(entry.key());
+                self.prefetch(*hash);
+            }
+            for (hash, entry) in hashes.into_iter().zip(rest.by_ref().take(batch)) {
+                match self.entry_hashed(entry.key(), hash) {
+                    Slot::Vacant(vacant) => vacant.insert(entry),
+                    Slot::Occupied(_) => return Err(entry),
+                };
+            }
+        }
+        Ok(())
     }
 
     /// Takes the entry of `key` out.
@@ -630,7 +662,11 @@ impl<'a, E: Entry> Iterator for Iter<'a, E> {
                     if self.index >= self.dict.tables[self.table].count() {
                         (self.table, self.index) = (self.table + 1, 0);
                     }
-                    self.dict.tables[self.table].bucket(self.index)
+                    let table = &self.dict.tables[self.table];
+                    if table.count() > WALK_MIN {
+                        table.look_ahead(self.index, AHEAD);
+                    }
+                    table.bucket(self.index)
                 }
             };
             self.occupied = self.bucket.occupied();

@@ -27,6 +27,10 @@ use node::{Child, INNER_CAPACITY, Inner, InnerNode, LEAF_CAPACITY, Leaf, Node, c
 
 /// Items a leaf away from the ends keeps, or else it leans on a neighbour.
 const LEAF_MIN: usize = 16;
+/// Items in the leaves, and children in the inner nodes, of a tree built at once: nearly full, but not to be split
+/// by the first insertion.
+const BUILT_LEAF: usize = 60;
+const BUILT_INNER: usize = 28;
 /// Items a leaf that is the whole tree has room for at first.
 const LEAF_START: usize = 8;
 /// A neighbour takes items from a full leaf if it has room for this many, or else both make a third leaf.
@@ -55,6 +59,42 @@ impl Ordered {
     /// Returns an empty tree, which has no nodes.
     pub(crate) const fn new() -> Ordered {
         Ordered { root: None, height: 0, len: 0, bytes: 0 }
+    }
+
+    /// Returns the tree of items that are in order, in time proportional to their number.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ordered::insert`]: each member must stay allocated until its item is removed or the tree is dropped.
+    pub(crate) unsafe fn from_sorted(items: &[Item]) -> Ordered {
+        let mut tree = Ordered::new();
+        tree.len = items.len();
+        let leaves = items.len().div_ceil(BUILT_LEAF);
+        let mut level = Vec::with_capacity(leaves);
+        for run in shares(items.len(), leaves) {
+            let capacity = match leaves {
+                1 => items.len().next_power_of_two().clamp(LEAF_START, LEAF_CAPACITY),
+                _ => LEAF_CAPACITY,
+            };
+            let (leaf, run) = (tree.new_leaf(capacity), &items[run]);
+            leaf.extend(run);
+            level.push(Child { first: run[0], node: leaf.node(), count: run.len() });
+        }
+        while level.len() > 1 {
+            let nodes = level.len().div_ceil(BUILT_INNER);
+            let above = shares(level.len(), nodes).map(|run| {
+                let (node, run) = (tree.new_inner(), &level[run]);
+                for (index, child) in run.iter().enumerate() {
+                    let first = if index == 0 { Item::NONE } else { child.first };
+                    node.get_mut().insert(index, Child { first, ..*child });
+                }
+                Child { first: run[0].first, node: node.0, count: node.get().total() }
+            });
+            level = above.collect();
+            tree.height += 1;
+        }
+        tree.root = level.first().map(|child| child.node);
+        tree
     }
 
     /// Returns the number of items.
@@ -476,6 +516,11 @@ impl Path {
     fn is_first(&self, height: usize) -> bool {
         self.steps(height).all(|(_, index)| index == 0)
     }
+}
+
+/// Returns `count` things in so many runs of about the same length.
+fn shares(count: usize, runs: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..runs).map(move |run| run * count / runs..(run + 1) * count / runs)
 }
 
 /// Inserts at a place counted through neighbouring leaves, of which the first to reach that far has room.

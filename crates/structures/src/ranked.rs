@@ -10,6 +10,7 @@
 //! Every range, be it by rank, score or bytes, is an interval of ranks: `range_by_*` finds it in O(log n), and
 //! [`RankedSet::range`], [`RankedSet::remove_range`] or its length do the rest.
 
+use std::cmp::Ordering;
 use std::iter::FusedIterator;
 use std::ops::Range;
 
@@ -334,6 +335,69 @@ impl Clone for RankedSet {
             copy.insert(member, score);
         }
         copy
+    }
+}
+
+/// A set that is built from members of which each comes once: quickest in the order of their ranks, or against it.
+pub struct Builder {
+    members: Dict<Member>,
+    /// Members not yet in the table, which takes several at a time.
+    fresh: Vec<Member>,
+    /// An item for each member, whose memory `members` or `fresh` holds unless `repeated`.
+    items: Vec<Item>,
+    member_bytes: usize,
+    repeated: bool,
+}
+
+/// Members that a builder puts into its table at a time.
+const FRESH_MAX: usize = 32;
+
+impl Builder {
+    /// Returns the builder of a set that is expected to get so many members, keyed with `seed`.
+    pub fn new(seed: HashSeed, expected: usize) -> Builder {
+        let mut members = Dict::new(seed);
+        members.reserve(expected);
+        let (fresh, items) = (Vec::with_capacity(FRESH_MAX), Vec::with_capacity(expected));
+        Builder { members, fresh, items, member_bytes: 0, repeated: false }
+    }
+
+    /// Adds a member, whose score is not NaN; one that was there before makes [`Builder::finish`] fail.
+    pub fn push(&mut self, bytes: &[u8], score: f64) {
+        if self.repeated {
+            return;
+        }
+        let member = Member::new(bytes, score);
+        self.member_bytes += member.heap_size();
+        self.items.push(Item { score, member: member.pointer() });
+        self.fresh.push(member);
+        if self.fresh.len() == FRESH_MAX {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.repeated |= self.members.insert_all(&mut self.fresh).is_err();
+    }
+
+    /// Returns the set, or nothing if a member came twice.
+    pub fn finish(mut self) -> Option<RankedSet> {
+        self.settle();
+        if self.repeated {
+            return None;
+        }
+        // SAFETY: nothing was repeated, so the table holds the member of every item.
+        let bytes = |item: &Item| unsafe { item.member.bytes() };
+        let order = |a: &Item, b: &Item| {
+            a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal).then_with(|| bytes(a).cmp(bytes(b)))
+        };
+        if self.items.is_sorted_by(|a, b| order(a, b).is_gt()) {
+            self.items.reverse();
+        } else if !self.items.is_sorted_by(|a, b| order(a, b).is_lt()) {
+            self.items.sort_unstable_by(order);
+        }
+        // SAFETY: the table keeps the members; every method that takes one out takes its item out first.
+        let order = unsafe { Ordered::from_sorted(&self.items) };
+        Some(RankedSet { members: self.members, order, member_bytes: self.member_bytes })
     }
 }
 

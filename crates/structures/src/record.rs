@@ -25,6 +25,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
 use crate::dict::Entry;
+use crate::member::prefetch;
 
 /// The most value bytes a record holds inline; longer ones belong behind a word.
 pub const INLINE_MAX: usize = u16::MAX as usize;
@@ -508,6 +509,16 @@ impl<W: Word> Entry for Record<W> {
     #[inline]
     fn marked(&self) -> bool {
         self.has_stamp()
+    }
+
+    #[inline]
+    fn prefetch_value(&self) {
+        if self.tag() != BYTES_TAG {
+            // Most words are addresses; what is not one is asked for in vain.
+            let address = self.bits() as *const u8;
+            prefetch(address);
+            prefetch(address.wrapping_add(64));
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::bucket::{At, NOTHING, Place};
+use super::Entry;
+use super::bucket::{At, NOTHING, Place, prefetch};
 
 pub(super) const BUCKET: usize = 64;
 
@@ -133,6 +134,24 @@ impl<E> Table<E> {
             at = (at / 64 + 1) * 64;
         }
         (at.min(count), false, words)
+    }
+}
+
+impl<E: Entry> Table<E> {
+    /// Asks for what a walk from bucket to bucket will need: far ahead for a bucket, nearer for its entries, then for
+    /// what these own. At the end of the table it asks for its beginning, in vain.
+    #[inline]
+    pub(super) fn look_ahead(&self, index: usize, [bucket, entries, values]: [usize; 3]) {
+        prefetch(self.bucket(index + bucket).address());
+        self.bucket(index + entries).prefetch_all();
+        let near = self.bucket(index + values);
+        let mut occupied = near.occupied();
+        while occupied != 0 {
+            let place = Place { bucket: near, slot: occupied.trailing_zeros() as usize };
+            occupied &= occupied - 1;
+            // SAFETY: the slot is occupied, and the table is borrowed.
+            unsafe { place.entry().as_ref() }.prefetch_value();
+        }
     }
 }
 

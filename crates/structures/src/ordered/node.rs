@@ -296,6 +296,15 @@ impl Leaf {
         self.set_len(len + 1);
     }
 
+    /// Adds items behind those that are there.
+    pub(super) fn extend(self, items: &[Item]) {
+        let len = self.len();
+        assert!(len + items.len() <= self.capacity(), "the leaf has room for the items");
+        // SAFETY: There is room for the items behind those that are there.
+        unsafe { self.start().add(len).copy_from_nonoverlapping(NonNull::from(items).cast(), items.len()) };
+        self.set_len(len + items.len());
+    }
+
     pub(super) fn remove(self, position: usize, count: usize) {
         let len = self.len();
         assert!(position + count <= len, "the leaf has the items to be removed");

@@ -265,3 +265,44 @@ fn a_copy_has_all_members_and_its_own() {
     assert_eq!((set.score(b"member 1"), set.score(b"member 2")), (Some(1.0), Some(2.0)));
     assert_eq!((copy.len(), set.len()), (2999, 3000));
 }
+
+#[test]
+fn a_set_built_at_once_is_the_one_built_step_by_step() {
+    let mut rng = Rng::seeded(5);
+    for count in [0, 1, 7, 8, 9, 60, 61, 64, 65, 500, 1680, 1681, 1700, 60_000] {
+        let mut members: Vec<_> = (0..count)
+            .map(|n| (format!("m{n}").into_bytes(), (rng.below(1 + count as u64 / 3)) as f64 - 5.0))
+            .collect();
+        for order in 0..3 {
+            members.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+            match order {
+                0 => members.reverse(),
+                1 => {}
+                _ => members.sort_by_key(|(member, _)| base::hash::HashSeed([1, 2]).hash(member)),
+            }
+            let mut builder = Builder::new(HashSeed([3, 4]), count / 2);
+            members.iter().for_each(|(member, score)| builder.push(member, *score));
+            let mut built = builder.finish().expect("no member comes twice");
+            built.order.check();
+            let mut step_by_step = RankedSet::new(HashSeed([3, 4]));
+            for (member, score) in &members {
+                step_by_step.insert(member, *score);
+            }
+            assert!(built.iter().eq(step_by_step.iter()));
+            assert_eq!(built.member_bytes, step_by_step.member_bytes);
+            // And it can be changed as any other.
+            for (member, _) in members.iter().step_by(2) {
+                assert!(built.remove(member).is_some());
+                built.insert(format!("{member:?}").as_bytes(), rng.below(100) as f64);
+            }
+            built.order.check();
+        }
+    }
+    for twice in [1, 31, 32, 33, 100] {
+        let mut builder = Builder::new(HashSeed([3, 4]), 0);
+        for n in (0..200).chain([twice]).chain(300..400) {
+            builder.push(format!("{n}").as_bytes(), f64::from(n));
+        }
+        assert!(builder.finish().is_none());
+    }
+}
