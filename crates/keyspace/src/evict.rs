@@ -102,6 +102,20 @@ fn lfu_increment(counter: u8, log_factor: u32, rng: &mut Rng) -> u8 {
     if rng.float() < 1.0 / (base * f64::from(log_factor) + 1.0) { counter + 1 } else { counter }
 }
 
+/// Returns the age of a key that was last used so many seconds ago; nothing where ages are not times.
+pub fn age_of_idle(aging: Aging, seconds: u64, now_ms: i64) -> Option<u32> {
+    let clock = i64::from(lru_clock(now_ms));
+    let at = i64::try_from(seconds).map_or(-1, |seconds| clock - seconds);
+    // What lies before the clock's beginning is as old as can be told.
+    let age = if at < 0 { (clock + i64::from(AGE_MASK / 2)) % i64::from(AGE_MASK) } else { at };
+    (aging == Aging::Lru).then_some(age as u32)
+}
+
+/// Returns the age of a key with that access counter, as of now; nothing where ages are no counters.
+pub fn age_of_frequency(aging: Aging, frequency: u8, now_ms: i64) -> Option<u32> {
+    matches!(aging, Aging::Lfu { .. }).then(|| (lfu_minutes(now_ms) << 8) | u32::from(frequency))
+}
+
 /// Returns the milliseconds since the entry was last used, with the one-second resolution of its age.
 pub fn idle_ms(entry: &Entry, now_ms: i64) -> u64 {
     u64::from(lru_clock(now_ms).wrapping_sub(entry.age()) & AGE_MASK) * 1000
