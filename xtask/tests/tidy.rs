@@ -13,17 +13,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("structures", &["base"]),
     ("keyspace", &["base", "structures"]),
     ("config", &["base"]),
-    ("engine", &["base", "config", "keyspace", "resp", "structures"]),
+    ("rdb", &["base", "keyspace", "structures"]),
+    ("engine", &["base", "config", "keyspace", "rdb", "resp", "structures"]),
     ("node", &["base", "config", "engine", "keyspace", "resp"]),
     ("server", &["base", "config", "engine", "keyspace", "node"]),
     ("testkit", &[]),
-    ("simulator", &["base", "config", "engine", "keyspace", "node", "resp", "structures", "testkit"]),
+    ("simulator", &["base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"]),
     ("redstart", &["base", "config", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
 
 /// Crates that know no time, file, socket, thread or entropy; `clippy.toml` in each bans the calls.
-const PURE: &[&str] = &["base", "resp", "structures", "keyspace", "config", "engine", "node"];
+const PURE: &[&str] = &["base", "resp", "structures", "keyspace", "config", "rdb", "engine", "node"];
 
 /// The only files outside `structures` in which `unsafe` may stand, each for the reason that its `//!` gives.
 const UNSAFE_FILES: &[&str] = &[
