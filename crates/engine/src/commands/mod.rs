@@ -11,6 +11,7 @@ pub mod config;
 pub mod connection;
 mod debug;
 mod debug_digest;
+pub mod dump;
 pub mod expire;
 pub mod geo;
 pub mod hashes;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "connection", commands: connection::COMMANDS },
     Family { group: "server", commands: server::COMMANDS },
     Family { group: "generic", commands: keys::COMMANDS },
+    Family { group: "generic", commands: dump::COMMANDS },
     Family { group: "generic", commands: expire::COMMANDS },
     Family { group: "generic", commands: object::COMMANDS },
     Family { group: "generic", commands: sort::COMMANDS },

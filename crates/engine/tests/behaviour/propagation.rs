@@ -41,6 +41,23 @@ fn nobody_listens_unless_asked_to() {
 }
 
 #[test]
+fn a_restored_value_is_propagated_with_the_moment_of_its_expiry() {
+    let mut world = world(&[]);
+    let payload: &[u8] = b"\x00\x01v\x0a\x00\x91\x08\xce\xb2\x198\x8a\xce";
+    world.call_words(&[b"RESTORE", b"a", b"1500", payload, b"IDLETIME", b"5"]);
+    let told = world.propagated();
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].starts_with("0 RESTORE a 1700000001500 ") && told[0].ends_with(" IDLETIME 5 ABSTTL"),
+        "{told:?}"
+    );
+    world.call_words(&[b"RESTORE", b"a", b"0", payload, b"REPLACE"]);
+    assert!(world.propagated()[0].ends_with(" REPLACE"));
+    world.call_words(&[b"RESTORE", b"a", b"0", payload]);
+    assert_eq!(world.propagated(), NOTHING, "it failed");
+}
+
+#[test]
 fn expiries_are_propagated_as_moments() {
     let mut world = world(&[]);
     told(&mut world, "SET a 1");
