@@ -4,15 +4,20 @@
 
 use std::time::Duration;
 
+use base::crc64::crc64;
 use base::glob::glob_match;
+use base::hash::HashSeed;
 use base::number::{LongDouble, parse_f64, parse_i64, parse_u64, push_f64};
 use base::rng::Rng;
 use config::Config;
 use engine::Effect;
 use engine::table::Table;
+use keyspace::keys::type_of;
+use keyspace::list::End;
+use keyspace::{Hash, Keyspace, List, Set, Value, ZSet};
 use node::{Closing, LinkId, Node, Peer};
 use resp::decode::{Decoder, Limits};
-use structures::{Item, Listpack};
+use structures::{Fill, Item, Listpack};
 use testkit::Reply;
 
 use crate::checkers::model::Model;
@@ -28,6 +33,8 @@ pub const BODIES: &[(&str, fn(&[u8]))] = &[
     ("stream", stream),
     ("session", session),
     ("config", config),
+    ("rdb", rdb),
+    ("restore", restore),
 ];
 
 /// Requests decoded whole and in pieces are the same requests, and errors come at the same place.
@@ -257,6 +264,190 @@ pub fn stream(data: &[u8]) {
             _ => player.say(chunk),
         }
     }
+}
+
+/// A snapshot loads or is refused, the same however it arrives; what loads can be saved, and loads again as it is.
+///
+/// The bytes are read as they are, and once more as the inside of a snapshot whose frame is right.
+pub fn rdb(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let step = usize::from(*first) + 1;
+    load(data, step);
+    let mut framed = [b"REDIS0010\xfe\x00", data, b"\xff"].concat();
+    framed.extend_from_slice(&crc64(0, &framed).to_le_bytes());
+    if let Some(keyspace) = load(&framed, step) {
+        struct Bytes(Vec<u8>);
+        impl rdb::Sink for Bytes {
+            fn write(&mut self, bytes: &[u8]) -> Result<(), rdb::SinkError> {
+                self.0.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+        let mut sink = Bytes(Vec::new());
+        let (meta, options) = (rdb::Meta::default(), rdb::SaveOptions::default());
+        rdb::save(&mut sink, &keyspace, &meta, &options, &mut |_| ()).expect("memory takes all");
+        let again = load(&sink.0, sink.0.len()).expect("what was saved loads");
+        assert_eq!(again.dbs[0].len(), keyspace.dbs[0].len());
+        for entry in &keyspace.dbs[0].table {
+            let other = again.dbs[0].table.get(entry.key()).expect("every key was saved");
+            assert_eq!((entry.stamp(), type_of(entry)), (other.stamp(), type_of(other)));
+        }
+    }
+}
+
+/// Loads a snapshot whole and in pieces; the two come to the same.
+fn load(data: &[u8], step: usize) -> Option<Keyspace> {
+    let whole = load_in_pieces(data, data.len().max(1));
+    let pieces = load_in_pieces(data, step);
+    assert_eq!(whole.is_some(), pieces.is_some(), "loading depends on how bytes arrive");
+    let keys = |keyspace: &Keyspace| keyspace.dbs.iter().map(|db| db.len()).sum::<usize>();
+    assert_eq!(whole.as_ref().map(keys), pieces.as_ref().map(keys));
+    whole
+}
+
+fn load_in_pieces(data: &[u8], step: usize) -> Option<Keyspace> {
+    let mut keyspace = Keyspace::new(DATABASES, 1);
+    let context = rdb::Context { limits: keyspace.limits, seed: keyspace.seed };
+    let mut loader = rdb::Loader::new(context, rdb::LoadOptions::default());
+    let (mut start, mut end, mut db) = (0, 0, 0);
+    while !loader.is_done() {
+        if end == data.len() {
+            return None;
+        }
+        end = (end + step).max(start + loader.needs()).min(data.len());
+        let parsed = loader.parse(&data[start..end], &mut |item| {
+            match item {
+                rdb::Item::Select(number) if number >= DATABASES => {
+                    return Err(rdb::LoadError::refused("no such database"));
+                }
+                rdb::Item::Select(number) => db = number,
+                rdb::Item::Resize { keys, .. } => keyspace.reserve(db, keys),
+                rdb::Item::Entry(entry) => {
+                    keyspace.load(db, entry).map_err(|_| rdb::LoadError::refused("a key comes twice"))?;
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        start += parsed.ok()?;
+    }
+    Some(keyspace)
+}
+
+/// A payload with a right checksum is restored or refused, and what is restored bears whatever is done to it.
+///
+/// The first byte chooses a value that was dumped, the next say where its bytes are changed to what; or all of the
+/// bytes are the payload.
+pub fn restore(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let mut payload = match dumped(*first) {
+        Some(mut payload) => {
+            payload.truncate(payload.len() - 10);
+            for change in data.chunks_exact(3).take(16) {
+                let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % payload.len();
+                payload[at] = change[2];
+            }
+            payload
+        }
+        None => data.to_vec(),
+    };
+    payload.extend_from_slice(&rdb::VERSION.to_le_bytes());
+    payload.extend_from_slice(&crc64(0, &payload).to_le_bytes());
+
+    let mut player = Player::new();
+    player.say(&encode(&[b"RESTORE", b"k", b"0", &payload]));
+    const TRAFFIC: &[&str] = &[
+        "TYPE k",
+        "OBJECT ENCODING k",
+        "MEMORY USAGE k SAMPLES 0",
+        "DEBUG DIGEST",
+        "DUMP k",
+        "COPY k c",
+        "GET k",
+        "APPEND k x",
+        "SETRANGE k 3 y",
+        "STRLEN k",
+        "PFCOUNT k",
+        "PFADD k a",
+        "LRANGE k 0 -1",
+        "LPOP k",
+        "RPUSH k a 5",
+        "LINSERT k BEFORE a b",
+        "LSET k 0 zz",
+        "LREM k 0 a",
+        "LTRIM k 1 -2",
+        "SMEMBERS k",
+        "SADD k a 7 -9000000000",
+        "SREM k 7",
+        "SPOP k",
+        "SUNION k c",
+        "SRANDMEMBER k -5",
+        "HGETALL k",
+        "HSET k f v g 5",
+        "HDEL k f",
+        "HINCRBY k n 3",
+        "HRANDFIELD k 4",
+        "HSCAN k 0",
+        "ZRANGE k 0 -1 WITHSCORES",
+        "ZADD k 5 a -inf b 2.5 c",
+        "ZRANGEBYSCORE k -inf 3",
+        "ZREM k a",
+        "ZPOPMAX k",
+        "ZRANGEBYLEX k - +",
+        "ZUNIONSTORE d 2 k c",
+        "SORT c ALPHA",
+        "DEBUG DIGEST",
+        "DEL k",
+        "DUMP c",
+    ];
+    for line in TRAFFIC {
+        player.say(&encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>()));
+    }
+}
+
+/// Returns the dump of one of some values of every type and encoding.
+fn dumped(choice: u8) -> Option<Vec<u8>> {
+    let (limits, seed) = (keyspace::Limits::default(), HashSeed([1, 2]));
+    let count = [3, 30, 300][usize::from(choice >> 3) % 3];
+    let words = (0..count).map(|n| if n % 3 == 0 { n.to_string() } else { format!("word{}", n * n) });
+    let value = match choice % 7 {
+        0 => Value::Int(123_456),
+        1 => Value::Text(words.collect::<String>().as_bytes().into()),
+        2 => {
+            let (mut list, fill) = (List::new(), Fill::new(-1));
+            for word in words {
+                list.reserve(fill, word.len(), 1);
+                list.push(End::Right, word.as_bytes());
+            }
+            Value::List(list)
+        }
+        3 => {
+            let mut set = Set::new();
+            words.for_each(|word| {
+                let word = if choice & 0x80 == 0 { word } else { word.replace("word", "") };
+                set.add(word.as_bytes(), &limits, seed);
+            });
+            Value::Set(set)
+        }
+        4 => {
+            let mut hash = Hash::new();
+            for word in words {
+                hash.fit([word.as_bytes(), b"value"], &limits, seed);
+                hash.set(word.as_bytes(), b"value", &limits, seed);
+            }
+            Value::Hash(hash)
+        }
+        5 => {
+            let mut zset = ZSet::new();
+            for (n, word) in words.enumerate() {
+                zset.insert(word.as_bytes(), n as f64 / 4.0, &limits, seed);
+            }
+            Value::ZSet(zset)
+        }
+        _ => return None,
+    };
+    let version = rdb::VERSION + u16::from(choice & 0x40 != 0);
+    Some(rdb::dump(&keyspace::Entry::with_word(b"k", value, None), version))
 }
 
 /// A node and one client that says whatever it is told to.
