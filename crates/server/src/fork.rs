@@ -30,12 +30,15 @@ pub(crate) const PANICKED: i32 = 101;
 /// The child ends with the thread that calls this. Of the parent's descriptors it keeps the standard streams and `keep`:
 /// a connection that the parent closes is closed then, and not when the child ends.
 pub(crate) fn fork(keep: RawFd, work: impl FnOnce() -> i32) -> io::Result<Pid> {
-    // SAFETY: an all-zero set is a set of signals, and is filled before it is read; the pointers are to locals.
+    // SAFETY: an all-zero set is a set of signals, and is filled before it is read; the pointers are to locals; a default
+    // action installs no code.
     let old = unsafe {
         let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigfillset(&mut all);
         // No handler of the parent's may run in the child: it would write to what both share.
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+        // Whoever started the server may have ignored this one, and then there would be nothing to wait for.
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
         old
     };
     let parent = std::process::id();

@@ -171,6 +171,7 @@ impl Snapshot {
 
     /// Takes what the child said; after `Done` there is nothing more to be had.
     pub(crate) fn poll(&mut self) -> State {
+        assert!(!self.ended, "a snapshot that is done was asked again");
         let closed = self.receive();
         while self.received.first() == Some(&PROGRESS) && self.received.len() >= REPORT {
             self.take_report();

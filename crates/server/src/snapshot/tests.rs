@@ -59,11 +59,11 @@ impl Bench {
     }
 
     fn end(&mut self, snapshot: &mut Snapshot) -> Result<Progress, Failure> {
+        let mut state = snapshot.poll();
         loop {
-            let state = snapshot.poll();
-            match self.wait(snapshot, &state) {
+            match state {
                 State::Done(result) => return result,
-                State::Running(_) => {}
+                State::Running(_) => state = self.wait(snapshot, &state),
             }
         }
     }
