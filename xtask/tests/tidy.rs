@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rdb", &["base", "keyspace", "structures"]),
     ("engine", &["base", "config", "keyspace", "rdb", "resp", "structures"]),
     ("node", &["base", "config", "engine", "keyspace", "resp"]),
-    ("server", &["base", "config", "engine", "keyspace", "node"]),
+    ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("testkit", &[]),
     ("simulator", &["base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"]),
     ("redstart", &["base", "config", "server"]),

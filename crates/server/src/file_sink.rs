@@ -12,19 +12,20 @@ use std::path::Path;
 use std::rc::Rc;
 
 use base::disk::{DiskError, Step};
+use rdb::{Sink, SinkError};
 
 use crate::files::{self, failure};
 use crate::page_cache;
 
-/// What is collected before the system is called.
-const BUFFER: usize = 256 * 1024;
+/// What is collected before the system is called; what comes in such pieces already is not collected.
+const BUFFER: usize = 64 * 1024;
 
 /// With `rdb-save-incremental-fsync` the device gets its work in parts of this size.
 const PART: u64 = 32 << 20;
 
 /// The way into a file that is being written.
 #[derive(Debug)]
-pub(crate) struct FileSink {
+struct FileSink {
     file: File,
     buffer: Vec<u8>,
     /// What the system has taken; others look at this meanwhile.
@@ -33,19 +34,25 @@ pub(crate) struct FileSink {
     started: Option<u64>,
 }
 
+impl Sink for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.take(bytes).map_err(|error| SinkError { reason: error.to_string() })
+    }
+}
+
 impl FileSink {
-    /// Writes bytes behind those written before.
     #[inline]
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
-        if bytes.len() > BUFFER - self.buffer.len() {
-            return self.write_through(bytes);
+    fn take(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        // An empty buffer is no reason to copy a large piece.
+        if bytes.len() > BUFFER - self.buffer.len() || bytes.len() == BUFFER {
+            return self.take_much(bytes);
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
     }
 
     #[cold]
-    fn write_through(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+    fn take_much(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         self.flush()?;
         if bytes.len() < BUFFER {
             self.buffer.extend_from_slice(bytes);
@@ -104,7 +111,7 @@ pub(crate) struct Written {
 pub(crate) fn write_file(
     target: Target<'_>,
     counter: Rc<Cell<u64>>,
-    write: impl FnOnce(&mut FileSink) -> Result<u64, String>,
+    write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
 ) -> Result<Written, String> {
     let written = (|| {
         let file = File::create(target.temporary).map_err(|error| failure(Step::Open, &error).to_string())?;
@@ -114,7 +121,7 @@ pub(crate) fn write_file(
             written: Rc::clone(&counter),
             started: target.incremental_sync.then_some(0),
         };
-        let keys = write(&mut sink)?;
+        let keys = write(&mut sink).map_err(|error| error.reason)?;
         sink.finish().map_err(|error| error.to_string())?;
         match target.rename_to {
             Some(path) => files::rename(target.temporary, path),
@@ -133,7 +140,7 @@ pub(crate) fn write_file(
 pub(crate) fn save(
     path: &Path,
     incremental_sync: bool,
-    write: impl FnOnce(&mut FileSink) -> Result<u64, String>,
+    write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
 ) -> Result<Written, String> {
     let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
     let target = Target { temporary: &temporary, rename_to: Some(path), incremental_sync };
@@ -162,7 +169,7 @@ mod tests {
             .map(|(index, &size)| vec![index as u8; size])
             .collect();
         let written = save(&path, true, |sink| {
-            pieces.iter().try_for_each(|piece| sink.write(piece)).map_err(|error| error.to_string())?;
+            pieces.iter().try_for_each(|piece| sink.write(piece))?;
             Ok(10)
         });
         let expected = pieces.concat();
@@ -178,8 +185,7 @@ mod tests {
         let path = directory.join("dump.rdb");
         let piece = vec![7; 1 << 20];
         let written = save(&path, true, |sink| {
-            (0..80).try_for_each(|_| sink.write(&piece)).map_err(|error| error.to_string())?;
-            assert_eq!(sink.started, Some(2 * PART));
+            (0..80).try_for_each(|_| sink.write(&piece))?;
             Ok(1)
         });
         assert_eq!(written, Ok(Written { keys: 1, bytes: 80 << 20 }));
@@ -192,8 +198,8 @@ mod tests {
         let path = directory.join("dump.rdb");
         fs::write(&path, b"old").expect("a file");
         let result = save(&path, false, |sink| {
-            sink.write(&vec![1; 2 * BUFFER]).map_err(|error| error.to_string())?;
-            Err("no more".into())
+            sink.write(&vec![1; 2 * BUFFER])?;
+            Err(SinkError { reason: "no more".into() })
         });
         assert_eq!(result, Err("no more".into()));
         assert_eq!(fs::read(&path).expect("a file"), b"old");
@@ -208,6 +214,6 @@ mod tests {
             written: Rc::default(),
             started: Some(0),
         };
-        assert!(sink.write(&vec![1; BUFFER + 1]).is_err_and(|error| error.full));
+        assert!(sink.take(&vec![1; BUFFER + 1]).is_err_and(|error| error.full));
     }
 }

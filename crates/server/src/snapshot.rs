@@ -13,9 +13,9 @@
 //! ```
 //!
 //! Numbers have their low byte first. Bytes copied are those of pages that parent and child do not share any more.
-//! What is written is the caller's business: it gets a [`FileSink`] in the child.
+//! What is written is the caller's business: it gets a [`Sink`] in the child.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -27,8 +27,9 @@ use std::time::{Duration, Instant};
 use config::Config;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
+use rdb::{Sink, SinkError};
 
-use crate::file_sink::{self, FileSink, Target};
+use crate::file_sink::{self, Target};
 use crate::files;
 use crate::fork::{Exit, Pid, fork};
 use crate::{oom, title};
@@ -128,7 +129,7 @@ impl Snapshot {
         registry: &Registry,
         token: Token,
         job: Job<'_>,
-        write: impl FnOnce(&mut FileSink, &mut dyn FnMut(u64)) -> Result<u64, String>,
+        write: impl FnOnce(&mut dyn Sink, &mut dyn FnMut(u64)) -> Result<u64, SinkError>,
     ) -> io::Result<Snapshot> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -248,14 +249,17 @@ impl Drop for Snapshot {
 fn run(
     job: Job<'_>,
     pipe: &std::os::unix::net::UnixStream,
-    write: impl FnOnce(&mut FileSink, &mut dyn FnMut(u64)) -> Result<u64, String>,
+    write: impl FnOnce(&mut dyn Sink, &mut dyn FnMut(u64)) -> Result<u64, SinkError>,
 ) -> i32 {
     title::show(job.config, job.name, job.config_file);
     oom::adjust_child(job.config, job.oom_score);
     let written = Rc::new(Cell::new(0));
-    let mut reporter = Reporter::new(pipe, Rc::clone(&written), job.key_delay);
-    let result =
-        file_sink::write_file(job.target, written, |sink| write(sink, &mut |keys| reporter.wrote(keys)));
+    let reporter = RefCell::new(Reporter::new(pipe, Rc::clone(&written), job.key_delay));
+    let result = file_sink::write_file(job.target, written, |sink| {
+        let mut sink = Watched { sink, reporter: &reporter };
+        write(&mut sink, &mut |keys| reporter.borrow_mut().wrote(keys))
+    });
+    let mut reporter = reporter.into_inner();
     match result {
         Ok(written) => {
             reporter.keys = written.keys;
@@ -267,6 +271,20 @@ fn run(
             let _ = pipe.write_all(&[&[FAILED], reason.as_bytes()].concat());
             1
         }
+    }
+}
+
+/// A sink that remembers to tell the parent, however long a single key takes.
+struct Watched<'a, 'b> {
+    sink: &'a mut dyn Sink,
+    reporter: &'a RefCell<Reporter<'b>>,
+}
+
+impl Sink for Watched<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.sink.write(bytes)?;
+        self.reporter.borrow_mut().look();
+        Ok(())
     }
 }
 
@@ -292,8 +310,14 @@ impl<'a> Reporter<'a> {
             self.delay(keys - self.keys);
         }
         self.keys = keys;
+        self.look();
+    }
+
+    /// Looks at the clock, if enough has happened since the last look.
+    #[inline]
+    fn look(&mut self) {
+        let (keys, bytes) = (self.keys, self.bytes.get());
         let (seen_keys, seen_bytes) = self.seen;
-        let bytes = self.bytes.get();
         if keys - seen_keys >= KEYS_UNSEEN || bytes - seen_bytes >= BYTES_UNSEEN || self.key_delay > 0 {
             self.seen = (keys, bytes);
             let now = Instant::now();

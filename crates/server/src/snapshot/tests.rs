@@ -15,7 +15,7 @@ struct Bench {
     config: Config,
 }
 
-type Sink<'a> = &'a mut FileSink;
+type Out<'a> = &'a mut dyn Sink;
 type Tell<'a> = &'a mut dyn FnMut(u64);
 
 impl Bench {
@@ -28,7 +28,7 @@ impl Bench {
         Bench { directory, poll: Poll::new().expect("a poll"), config: Config::default() }
     }
 
-    fn start(&self, write: impl FnOnce(Sink<'_>, Tell<'_>) -> Result<u64, String>) -> Snapshot {
+    fn start(&self, write: impl FnOnce(Out<'_>, Tell<'_>) -> Result<u64, SinkError>) -> Snapshot {
         let (temporary, path) = (self.directory.join("temp.rdb"), self.directory.join("dump.rdb"));
         let job = Job {
             target: Target { temporary: &temporary, rename_to: Some(&path), incremental_sync: true },
@@ -50,7 +50,7 @@ impl Bench {
                 return state;
             }
             match self.poll.poll(&mut events, Some(Duration::from_secs(20))) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled.expect("a poll"),
             }
             assert!(!events.is_empty(), "the child says nothing");
@@ -84,10 +84,6 @@ impl Drop for Bench {
     }
 }
 
-fn put(sink: Sink<'_>, bytes: &[u8]) -> Result<(), String> {
-    sink.write(bytes).map_err(|error| error.to_string())
-}
-
 #[test]
 fn a_snapshot_is_of_the_moment_of_the_fork() {
     let mut bench = Bench::new();
@@ -95,7 +91,7 @@ fn a_snapshot_is_of_the_moment_of_the_fork() {
     let mut data = vec![1u8; 3 << 20];
     let mut snapshot = bench.start(|sink, _| {
         std::thread::sleep(Duration::from_millis(100));
-        put(sink, &data).map(|()| 42)
+        sink.write(&data).map(|()| 42)
     });
     data.fill(2);
     let progress = bench.end(&mut snapshot).expect("a snapshot");
@@ -112,7 +108,7 @@ fn a_child_tells_how_far_it_is_about_once_a_second() {
     let mut bench = Bench::new();
     let mut snapshot = bench.start(|sink, tell| {
         for key in 1..=260_000u64 {
-            put(sink, b"x")?;
+            sink.write(b"x")?;
             tell(key);
             if key % 1000 == 0 {
                 std::thread::sleep(Duration::from_millis(5));
@@ -133,8 +129,8 @@ fn a_reason_travels_to_the_parent() {
     let mut bench = Bench::new();
     let long = "no ".repeat(3000);
     let mut snapshot = bench.start(|sink, _| {
-        put(sink, b"half")?;
-        Err(long.clone())
+        sink.write(b"half")?;
+        Err(SinkError { reason: long.clone() })
     });
     assert_eq!(bench.end(&mut snapshot), Err(Failure::Error(long)));
     assert!(bench.names().is_empty());
@@ -148,8 +144,8 @@ fn a_reason_travels_to_the_parent() {
 #[test]
 fn a_child_that_dies_leaves_nothing() {
     let mut bench = Bench::new();
-    let die = |sink: Sink<'_>| {
-        put(sink, &vec![1; 1 << 20]).expect("a written piece");
+    let die = |sink: Out<'_>| {
+        sink.write(&vec![1; 1 << 20]).expect("a written piece");
         let number = std::process::id().to_string();
         std::process::Command::new("kill").args(["-11", &number]).status().expect("kill");
         std::thread::sleep(Duration::from_secs(20));
@@ -167,8 +163,8 @@ fn a_child_that_dies_leaves_nothing() {
 #[test]
 fn a_snapshot_can_be_stopped() {
     let mut bench = Bench::new();
-    let endless = |sink: Sink<'_>, tell: Tell<'_>| {
-        put(sink, &vec![1; 1 << 20])?;
+    let endless = |sink: Out<'_>, tell: Tell<'_>| {
+        sink.write(&vec![1; 1 << 20])?;
         tell(1);
         std::thread::sleep(Duration::from_secs(60));
         Ok(0)
