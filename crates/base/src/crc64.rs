@@ -1,10 +1,25 @@
 //! CRC-64 as Redis ends its snapshots and DUMP payloads with.
 //!
 //! The polynomial is Jones's, `0xad93d23594c935a9`, bits reflected, with neither an initial nor a final inversion.
-//! Eight bytes are folded in at a time, through a table for each.
+//! Long inputs go through the processor's carry-less multiplication, at some thirty bytes a nanosecond; short ones
+//! eight bytes at a time through a table for each.
+
+/// Inputs of so many bytes and more are worth the start of the vector instructions.
+const LARGE: usize = 128;
 
 /// Returns the checksum of the bytes that gave `crc`, followed by `bytes`; that of nothing is 0.
-pub fn crc64(mut crc: u64, bytes: &[u8]) -> u64 {
+#[inline]
+pub fn crc64(crc: u64, bytes: &[u8]) -> u64 {
+    if bytes.len() < LARGE {
+        return by_table(crc, bytes);
+    }
+    let mut digest = crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc64Redis, crc);
+    digest.update(bytes);
+    digest.finalize()
+}
+
+/// Computes the checksum eight bytes at a time.
+fn by_table(mut crc: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         let folded = (crc ^ u64::from_le_bytes(*word)).to_le_bytes();
@@ -62,6 +77,15 @@ mod tests {
         let whole = crc64(0, &bytes);
         for cut in 0..bytes.len() {
             assert_eq!(crc64(crc64(0, &bytes[..cut]), &bytes[cut..]), whole);
+        }
+    }
+
+    #[test]
+    fn both_ways_come_to_the_same() {
+        let bytes: Vec<u8> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for len in (0..600).chain([1000, 4095, 4096, 5000]) {
+            let before = 0x0123_4567_89ab_cdef ^ len as u64;
+            assert_eq!(crc64(before, &bytes[..len]), by_table(before, &bytes[..len]), "{len}");
         }
     }
 }
