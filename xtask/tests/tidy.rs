@@ -10,21 +10,22 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("resp", &["base"]),
+    ("aof", &["base", "resp"]),
     ("structures", &["base"]),
     ("keyspace", &["base", "structures"]),
     ("config", &["base"]),
     ("rdb", &["base", "keyspace", "structures"]),
     ("engine", &["base", "config", "keyspace", "rdb", "resp", "structures"]),
-    ("node", &["base", "config", "engine", "keyspace", "resp"]),
+    ("node", &["aof", "base", "config", "engine", "keyspace", "resp"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("testkit", &[]),
-    ("simulator", &["base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"]),
+    ("simulator", &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"]),
     ("redstart", &["base", "config", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
 
 /// Crates that know no time, file, socket, thread or entropy; `clippy.toml` in each bans the calls.
-const PURE: &[&str] = &["base", "resp", "structures", "keyspace", "config", "rdb", "engine", "node"];
+const PURE: &[&str] = &["base", "resp", "aof", "structures", "keyspace", "config", "rdb", "engine", "node"];
 
 /// The only files outside `structures` in which `unsafe` may stand, each for the reason that its `//!` gives.
 const UNSAFE_FILES: &[&str] = &[

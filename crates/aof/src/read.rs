@@ -1,0 +1,836 @@
+//! Reading a log: bytes of one file in, the requests they are out, and a verdict on how the file ends.
+//!
+//! A file is either *checked*, when it begins with the line of a batch (see `record`), or *plain*, as redis-server writes
+//! it. In a checked file every byte lies in a batch, and nothing of a batch is handed on before its checksum agreed. A
+//! plain file is believed as far as it can be decoded. In both, what stands between MULTI and EXEC is handed on whole or
+//! not at all.
+//!
+//! # Where a file is cut, and where it is refused
+//!
+//! When a batch is damaged or incomplete, the lines of later batches say whether it had ever been on the disk (the field
+//! <unsynced>). If so the damage came later, bytes that somebody relies on are lost, and the file is refused. If not it is
+//! what a power cut leaves behind: a torn tail, cut at the start of that batch. Bytes that are no part of a batch and do
+//! not look like the torn start of one are refused, since somebody else wrote them.
+//!
+//! Not owned here: the files, their order (only the last one that is not empty may have a torn tail), the snapshot that a
+//! base may begin with, and what the requests mean.
+
+use memchr::memmem;
+use resp::{Batch, Decoder, Limits, Request};
+
+use crate::record::{Header, LINE_MAX, Line, MAGIC};
+
+/// Who takes what a log holds.
+pub trait Replay {
+    /// Why a request cannot be replayed; reading ends with it.
+    type Error;
+
+    /// Hears of requests that come next, to look ahead; the bytes are those the batch was scanned from.
+    fn ahead(&mut self, _batch: &Batch, _bytes: &[u8]) {}
+
+    /// Takes one request, which begins at `offset` of the file.
+    fn request(&mut self, request: Request<'_>, offset: u64) -> Result<(), Self::Error>;
+
+    /// Takes the time at which what follows was written, in Unix seconds; `offset` is where the file can be cut before it.
+    fn timestamp(&mut self, _unix_secs: i64, _offset: u64) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// How a file ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every byte was read.
+    Complete,
+    /// The end is missing or was never synced: without the bytes from `offset` on, the file is whole.
+    TornTail { offset: u64, why: String },
+    /// What stands at `offset` is damaged or foreign.
+    Corrupt { offset: u64, why: String },
+}
+
+/// Returns whether a file begins with a snapshot; nothing while it is too short to tell.
+pub fn starts_with_snapshot(bytes: &[u8]) -> Option<bool> {
+    let marks: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
+    match marks.iter().any(|mark| bytes.starts_with(mark)) {
+        true => Some(true),
+        false if marks.iter().any(|mark| mark.starts_with(bytes)) => None,
+        false => Some(false),
+    }
+}
+
+/// Reads one file.
+#[derive(Debug)]
+pub struct Reader {
+    /// Where the bytes that were not taken yet begin.
+    offset: u64,
+    form: Form,
+    units: Units,
+    batches: u64,
+    checked: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Nothing has been read.
+    Front,
+    Checked(Option<Arriving>),
+    Plain,
+    Failed(Failure),
+}
+
+/// A batch whose line has been read, while its bytes come in.
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    header: Header,
+    summed: usize,
+    sum: u64,
+}
+
+/// The first thing that was wrong.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: u64,
+    why: String,
+    /// Whether the bytes may never have been on the disk, as far as is known.
+    torn: bool,
+    /// Whether the file begins with zeros, so that nothing tells whose it is.
+    unknown: bool,
+    /// Whether lines of batches were found behind it.
+    batches: bool,
+    /// Whether there is nothing but zeros from it on.
+    blank: bool,
+}
+
+/// What an annotation may be long; redis-server reads no longer lines.
+const ANNOTATION_MAX: usize = 128;
+
+/// Requests decoded at a time.
+const AHEAD: usize = 32;
+
+/// What is in a log was accepted once.
+const LIMITS: Limits = Limits {
+    max_bulk: u32::MAX as usize,
+    max_args: i32::MAX as usize,
+    inline_max: 64 * 1024,
+    authenticated: true,
+};
+
+impl Reader {
+    /// Returns a reader of a file's bytes from `offset` on: 0, or where a snapshot at its front ends.
+    pub fn new(offset: u64) -> Reader {
+        Reader { offset, form: Form::Front, units: Units::default(), batches: 0, checked: false }
+    }
+
+    /// Returns where the bytes that were not taken yet begin.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns how many batches were found whole.
+    pub fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Returns whether the file consists of checked batches, which others may follow.
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// Replays what is whole at the front of `bytes`, and returns how many of them that took.
+    ///
+    /// The rest is to be given again, with more behind it; with nothing behind it, it goes to [`Reader::finish`].
+    pub fn read<R: Replay>(&mut self, bytes: &[u8], replay: &mut R) -> Result<usize, R::Error> {
+        let mut taken = 0;
+        loop {
+            let rest = &bytes[taken..];
+            let before = std::mem::discriminant(&self.form);
+            let count = match &self.form {
+                Form::Front => self.front(rest),
+                Form::Checked(arriving) => {
+                    let arriving = *arriving;
+                    self.batch(rest, arriving, replay)?
+                }
+                Form::Plain => {
+                    let (count, found) = self.units.replay(rest, self.offset, None, replay)?;
+                    if let Some(why) = found {
+                        self.fail(self.offset + count as u64, why, false);
+                    }
+                    count
+                }
+                Form::Failed(failure) => {
+                    let mut failure = failure.clone();
+                    let count = failure.weigh(rest, self.offset);
+                    self.form = Form::Failed(failure);
+                    count
+                }
+            };
+            taken += count;
+            self.offset += count as u64;
+            if count == 0 && std::mem::discriminant(&self.form) == before {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Returns the verdict on the file, which ends behind `rest`, the bytes that were not taken.
+    pub fn finish(&mut self, rest: &[u8]) -> Verdict {
+        let unfinished = match &self.form {
+            Form::Failed(_) => None,
+            _ if rest.is_empty() => return Verdict::Complete,
+            Form::Front => Some("the file ends inside its first line"),
+            Form::Checked(None) if !looks_torn(rest) => {
+                self.fail(self.offset, FOREIGN.into(), false);
+                None
+            }
+            Form::Checked(_) => Some("the file ends inside a batch"),
+            Form::Plain if self.units.ahead > 0 => Some("the file ends between MULTI and EXEC"),
+            Form::Plain => Some("the file ends inside a command"),
+        };
+        if let Some(why) = unfinished {
+            self.fail(self.offset, why.into(), true);
+        }
+        let Form::Failed(failure) = &mut self.form else { unreachable!("set above") };
+        if self.checked || failure.unknown {
+            failure.weigh(rest, self.offset);
+        }
+        let (offset, why) = (failure.at, failure.why.clone());
+        // A file that begins with zeros is ours when nothing else is in it, or when batches are.
+        match failure.torn && (!failure.unknown || failure.batches || failure.blank) {
+            true => Verdict::TornTail { offset, why },
+            false => Verdict::Corrupt { offset, why },
+        }
+    }
+
+    fn fail(&mut self, at: u64, why: String, torn: bool) {
+        self.form = Form::Failed(Failure { at, why, torn, unknown: false, batches: false, blank: true });
+    }
+
+    /// Finds out what kind of file it is.
+    fn front(&mut self, bytes: &[u8]) -> usize {
+        if bytes.starts_with(MAGIC) {
+            self.checked = true;
+            self.form = Form::Checked(None);
+        } else if bytes.len() < MAGIC.len() && looks_torn(bytes) {
+            // It may become either.
+        } else if looks_torn(bytes) {
+            self.fail(self.offset, "the file begins with bytes that were never written".into(), true);
+            if let Form::Failed(failure) = &mut self.form {
+                failure.unknown = true;
+            }
+        } else {
+            self.form = Form::Plain;
+        }
+        0
+    }
+
+    /// Replays the batch at the front of `bytes` once all of it is there, and returns how long it is.
+    fn batch<R: Replay>(
+        &mut self,
+        bytes: &[u8],
+        arriving: Option<Arriving>,
+        replay: &mut R,
+    ) -> Result<usize, R::Error> {
+        let at = self.offset;
+        let mut arriving = match arriving {
+            Some(arriving) => arriving,
+            None if bytes.is_empty() => return Ok(0),
+            None => match Header::parse(bytes) {
+                Line::Header(header) if header.offset == at => {
+                    Arriving { header, summed: 0, sum: header.sum }
+                }
+                Line::Header(header) => {
+                    let why = format!("the line of a batch at offset {at} says offset {}", header.offset);
+                    self.fail(at, why, true);
+                    return Ok(0);
+                }
+                Line::Incomplete if bytes.len() < LINE_MAX => return Ok(0),
+                Line::Malformed if bytes.len() < MAGIC.len() => return Ok(0),
+                Line::Incomplete | Line::Malformed => {
+                    match looks_torn(bytes) {
+                        true => self.fail(at, "the line of a batch is damaged".into(), true),
+                        false => self.fail(at, FOREIGN.into(), false),
+                    }
+                    return Ok(0);
+                }
+            },
+        };
+        let header = arriving.header;
+        let there = &bytes[header.size..];
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+        let body = &there[..there.len().min(length)];
+        arriving.sum = base::crc64::crc64(arriving.sum, &body[arriving.summed..]);
+        arriving.summed = body.len();
+        if body.len() < length {
+            self.form = Form::Checked(Some(arriving));
+            return Ok(0);
+        }
+        if arriving.sum != header.crc {
+            self.fail(at, "the checksum of a batch does not agree with its bytes".into(), true);
+            return Ok(0);
+        }
+        let start = at + header.size as u64;
+        let (count, found) = self.units.replay(body, start, Some(at), replay)?;
+        let unfinished = (count < length).then(|| "a batch does not end with a whole command".to_owned());
+        if let Some(why) = found.or(unfinished) {
+            self.fail(start + count as u64, why, false);
+            return Ok(0);
+        }
+        self.batches += 1;
+        self.form = Form::Checked(None);
+        Ok(header.size + length)
+    }
+}
+
+/// Returns whether bytes that are no line may be one whose end, or whose place in the file, was never written.
+fn looks_torn(bytes: &[u8]) -> bool {
+    let same = bytes.iter().zip(MAGIC).take_while(|(byte, expected)| byte == expected).count();
+    same == MAGIC.len() || bytes[same..].iter().take(MAGIC.len()).all(|byte| *byte == 0)
+}
+
+impl Failure {
+    /// Looks behind the failure for the line of a batch that knew what failed to be on the disk.
+    ///
+    /// `bytes` lie at `offset` of the file; returns how many of them need not be seen again.
+    fn weigh(&mut self, bytes: &[u8], offset: u64) -> usize {
+        if !self.torn {
+            return bytes.len();
+        }
+        self.blank &= bytes.iter().all(|byte| *byte == 0);
+        // The damaged line itself proves nothing.
+        let mut from = usize::from(offset == self.at && !bytes.is_empty());
+        let magic = memmem::Finder::new(MAGIC);
+        while let Some(at) = magic.find(&bytes[from..]) {
+            let at = from + at;
+            let window = &bytes[at..bytes.len().min(at + LINE_MAX)];
+            match Header::parse(window) {
+                Line::Header(header) if header.offset == offset + at as u64 => {
+                    self.batches = true;
+                    self.torn = header.synced() <= self.at;
+                    if !self.torn {
+                        return bytes.len();
+                    }
+                }
+                Line::Incomplete if window.len() < LINE_MAX => return at,
+                _ => {}
+            }
+            from = at + 1;
+        }
+        from.max(bytes.len().saturating_sub(MAGIC.len() - 1))
+    }
+}
+
+/// Requests and annotations, as they follow each other in a batch or in a plain file.
+#[derive(Debug, Default)]
+struct Units {
+    batch: Batch,
+    decoder: Decoder,
+    /// Bytes of a transaction, from its MULTI on, in which whole requests but no EXEC were found.
+    ahead: usize,
+}
+
+/// One step through units.
+enum Step {
+    /// This many bytes were an annotation.
+    Time(usize, i64),
+    Requests,
+    Incomplete,
+    Wrong(String),
+}
+
+impl Units {
+    /// Replays the whole units at the front of `bytes`, which lie at `offset` of the file.
+    ///
+    /// Returns how many bytes they took, and what was wrong behind them. `cut` is where a file of batches can be cut.
+    fn replay<R: Replay>(
+        &mut self,
+        bytes: &[u8],
+        offset: u64,
+        cut: Option<u64>,
+        replay: &mut R,
+    ) -> Result<(usize, Option<String>), R::Error> {
+        let mut pos = 0;
+        while pos < bytes.len() {
+            if self.ahead > 0 {
+                let end = match self.transaction(&bytes[pos..]) {
+                    Ok(Some(end)) => pos + end,
+                    Ok(None) => return Ok((pos, None)),
+                    Err(why) => return Ok((pos, Some(why))),
+                };
+                self.ahead = 0;
+                while pos < end {
+                    pos = self.next(bytes, pos, end, offset, cut, replay)?;
+                }
+                continue;
+            }
+            match step(&bytes[pos..]) {
+                Step::Incomplete => return Ok((pos, None)),
+                Step::Wrong(why) => return Ok((pos, Some(why))),
+                Step::Time(length, time) => {
+                    replay.timestamp(time, cut.unwrap_or(offset + pos as u64))?;
+                    pos += length;
+                    continue;
+                }
+                Step::Requests => {}
+            }
+            self.batch.clear();
+            if self.decoder.is_at_start() {
+                self.batch.scan(bytes, pos, AHEAD);
+            }
+            if !self.batch.is_empty() {
+                replay.ahead(&self.batch, bytes);
+                for index in 0..self.batch.len() {
+                    let (request, end) = self.batch.request(index, bytes);
+                    match kind(&request) {
+                        Kind::Multi => {
+                            self.ahead = end - pos;
+                            break;
+                        }
+                        Kind::Plain => replay.request(request, offset + pos as u64)?,
+                        Kind::Exec => return Ok((pos, Some("EXEC without MULTI".into()))),
+                        Kind::Empty => return Ok((pos, Some(BAD_FORMAT.into()))),
+                    }
+                    pos = end;
+                }
+                continue;
+            }
+            match self.decoder.decode(&bytes[pos..], &LIMITS) {
+                Ok(None) => return Ok((pos, None)),
+                Err(error) => return Ok((pos, Some(format!("{BAD_FORMAT}: {error}")))),
+                Ok(Some(request)) => match kind(&request) {
+                    Kind::Multi => self.ahead = request.consumed(),
+                    Kind::Plain => {
+                        replay.request(request, offset + pos as u64)?;
+                        pos += request.consumed();
+                    }
+                    Kind::Exec => return Ok((pos, Some("EXEC without MULTI".into()))),
+                    Kind::Empty => return Ok((pos, Some(BAD_FORMAT.into()))),
+                },
+            }
+        }
+        Ok((pos, None))
+    }
+
+    /// Returns where the transaction at the start of `bytes` ends, once its EXEC is there.
+    fn transaction(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
+        while self.ahead < bytes.len() {
+            match step(&bytes[self.ahead..]) {
+                Step::Incomplete => return Ok(None),
+                Step::Wrong(why) => return Err(why),
+                Step::Time(length, _) => {
+                    self.ahead += length;
+                    continue;
+                }
+                Step::Requests => {}
+            }
+            self.batch.clear();
+            if self.decoder.is_at_start() {
+                self.batch.scan(bytes, self.ahead, AHEAD);
+            }
+            let (mut kinds, mut ends) = ([Kind::Plain; AHEAD], [0; AHEAD]);
+            let count = match self.batch.len() {
+                0 => match self.decoder.decode(&bytes[self.ahead..], &LIMITS) {
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(format!("{BAD_FORMAT}: {error}")),
+                    Ok(Some(request)) => {
+                        (kinds[0], ends[0]) = (kind(&request), self.ahead + request.consumed());
+                        1
+                    }
+                },
+                count => {
+                    for index in 0..count {
+                        let (request, end) = self.batch.request(index, bytes);
+                        (kinds[index], ends[index]) = (kind(&request), end);
+                    }
+                    count
+                }
+            };
+            for (kind, end) in kinds.into_iter().zip(ends).take(count) {
+                match kind {
+                    Kind::Plain => self.ahead = end,
+                    Kind::Exec => return Ok(Some(end)),
+                    Kind::Multi => return Err("MULTI within MULTI".into()),
+                    Kind::Empty => return Err(BAD_FORMAT.into()),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Replays what is at `pos` of a transaction that ends at `end`, all of which was found to be whole.
+    fn next<R: Replay>(
+        &mut self,
+        bytes: &[u8],
+        pos: usize,
+        end: usize,
+        offset: u64,
+        cut: Option<u64>,
+        replay: &mut R,
+    ) -> Result<usize, R::Error> {
+        let at = offset + pos as u64;
+        if let Step::Time(length, time) = step(&bytes[pos..end]) {
+            replay.timestamp(time, cut.unwrap_or(at))?;
+            return Ok(pos + length);
+        }
+        self.batch.clear();
+        self.batch.scan(&bytes[..end], pos, AHEAD);
+        if self.batch.is_empty() {
+            let request = self.decoder.decode(&bytes[pos..end], &LIMITS).ok().flatten();
+            let request = request.expect("it was decoded before");
+            replay.request(request, at)?;
+            return Ok(pos + request.consumed());
+        }
+        replay.ahead(&self.batch, bytes);
+        let mut pos = pos;
+        for index in 0..self.batch.len() {
+            let (request, end) = self.batch.request(index, bytes);
+            replay.request(request, offset + pos as u64)?;
+            pos = end;
+        }
+        Ok(pos)
+    }
+}
+
+const BAD_FORMAT: &str = "Bad file format";
+
+const FOREIGN: &str = "what stands here is no checked batch, but the file consists of such";
+
+/// Returns what the first of `bytes` begins.
+fn step(bytes: &[u8]) -> Step {
+    match bytes.first() {
+        Some(b'*') => Step::Requests,
+        Some(b'#') => annotation(bytes),
+        Some(_) => Step::Wrong(BAD_FORMAT.into()),
+        None => Step::Incomplete,
+    }
+}
+
+/// Returns the time that the annotation at the front of `bytes` gives.
+fn annotation(bytes: &[u8]) -> Step {
+    let window = &bytes[..bytes.len().min(ANNOTATION_MAX)];
+    let Some(end) = memchr::memchr(b'\n', window) else {
+        return match window.len() {
+            ANNOTATION_MAX => Step::Wrong("an annotation has no end".into()),
+            _ => Step::Incomplete,
+        };
+    };
+    let line = window[..end].strip_suffix(b"\r").unwrap_or(&window[..end]);
+    if line.starts_with(MAGIC) {
+        return Step::Wrong("a checked batch where none belongs".into());
+    }
+    match line.strip_prefix(b"#TS:").and_then(base::number::parse_i64) {
+        Some(time) => Step::Time(end + 1, time),
+        None => Step::Wrong(format!("unknown annotation '{}'", line.escape_ascii())),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Multi,
+    Exec,
+    /// No arguments at all.
+    Empty,
+}
+
+#[inline]
+fn kind(request: &Request<'_>) -> Kind {
+    match request.len() {
+        0 => Kind::Empty,
+        1 if request.arg(0).eq_ignore_ascii_case(b"MULTI") => Kind::Multi,
+        1 if request.arg(0).eq_ignore_ascii_case(b"EXEC") => Kind::Exec,
+        _ => Kind::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::Batches;
+
+    /// Remembers everything.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Taken {
+        requests: Vec<Vec<Vec<u8>>>,
+        times: Vec<(i64, u64)>,
+        offsets: Vec<u64>,
+    }
+
+    impl Replay for Taken {
+        type Error = std::convert::Infallible;
+
+        fn request(&mut self, request: Request<'_>, offset: u64) -> Result<(), Self::Error> {
+            self.requests.push(request.iter().map(<[u8]>::to_vec).collect());
+            self.offsets.push(offset);
+            Ok(())
+        }
+
+        fn timestamp(&mut self, unix_secs: i64, offset: u64) -> Result<(), Self::Error> {
+            self.times.push((unix_secs, offset));
+            Ok(())
+        }
+    }
+
+    /// Reads a file that arrives in pieces of `step` bytes.
+    fn read(bytes: &[u8], step: usize) -> (Taken, Verdict, Reader) {
+        let (mut reader, mut taken) = (Reader::new(0), Taken::default());
+        let (mut start, mut end) = (0, 0);
+        while end < bytes.len() {
+            end = (end + step).min(bytes.len());
+            let Ok(count) = reader.read(&bytes[start..end], &mut taken);
+            start += count;
+            assert_eq!(reader.offset(), start as u64);
+        }
+        let verdict = reader.finish(&bytes[start..]);
+        (taken, verdict, reader)
+    }
+
+    fn whole(bytes: &[u8]) -> (Taken, Verdict) {
+        let (taken, verdict, _) = read(bytes, bytes.len().max(1));
+        (taken, verdict)
+    }
+
+    fn command(words: &[&str]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+        bytes
+    }
+
+    fn torn(offset: usize) -> impl Fn(&Verdict) -> bool {
+        move |verdict| matches!(verdict, Verdict::TornTail { offset: at, .. } if *at == offset as u64)
+    }
+
+    fn corrupt(offset: usize) -> impl Fn(&Verdict) -> bool {
+        move |verdict| matches!(verdict, Verdict::Corrupt { offset: at, .. } if *at == offset as u64)
+    }
+
+    #[test]
+    fn a_plain_file_is_read_as_redis_reads_it() {
+        let long = "x".repeat(5_000);
+        let bytes = [
+            command(&["SET", "k", "v"]),
+            b"#TS:1628217470\r\n".to_vec(),
+            command(&["set", "k", &long]),
+            command(&["MULTI"]),
+            command(&["INCR", "a"]),
+            b"#TS:1628217471\r\n".to_vec(),
+            command(&["SET", "l", &long]),
+            command(&["exec"]),
+        ]
+        .concat();
+        for step in [1, 2, 7, 100, bytes.len()] {
+            let (taken, verdict, reader) = read(&bytes, step);
+            assert_eq!(verdict, Verdict::Complete);
+            assert!(!reader.is_checked());
+            assert_eq!(taken.requests.len(), 6);
+            assert_eq!(
+                taken.times.iter().map(|(time, _)| *time).collect::<Vec<_>>(),
+                [1628217470, 1628217471]
+            );
+        }
+        let transaction = bytes.windows(5).position(|w| w == b"MULTI").unwrap() - 8;
+        for cut in transaction + 1..bytes.len() {
+            let (taken, verdict) = whole(&bytes[..cut]);
+            assert_eq!(taken.requests.len(), 2, "{cut}");
+            assert!(torn(transaction)(&verdict), "{cut}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn plain_files_are_cut_behind_the_last_whole_command() {
+        let bytes = [command(&["SET", "k", "v"]), command(&["SET", "k", "w"])].concat();
+        for cut in 28..bytes.len() {
+            let (taken, verdict) = whole(&bytes[..cut]);
+            assert_eq!(taken.requests.len(), 1);
+            assert!(torn(27)(&verdict), "{cut}: {verdict:?}");
+        }
+        for (rest, at) in [
+            (&b"PING\r\n"[..], 27),
+            (b"*0\r\n", 27),
+            (b"*-1\r\n", 27),
+            (b"*1\r\n:1\r\n", 27),
+            (b"#XY:1\r\n", 27),
+            (b"#TS:x\r\n", 27),
+            (b"#RC1:27:0000000:0:0000000000000000\r\n", 27),
+            (b"*1\r\n$4\r\nEXEC\r\n", 27),
+            (b"\0\0\0\0", 27),
+            (b"*1\r\n$5\r\nMULTI\r\n*1\r\n$5\r\nMULTI\r\n", 27),
+        ] {
+            let bytes = [command(&["SET", "k", "v"]), rest.to_vec()].concat();
+            let (taken, verdict) = whole(&bytes);
+            assert_eq!(taken.requests.len(), 1);
+            assert!(corrupt(at)(&verdict), "{}: {verdict:?}", rest.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn snapshots_are_recognised() {
+        assert_eq!(starts_with_snapshot(b"REDIS0010"), Some(true));
+        assert_eq!(starts_with_snapshot(b"VALKEY080"), Some(true));
+        assert_eq!(starts_with_snapshot(b"VAL"), None);
+        assert_eq!(starts_with_snapshot(b""), None);
+        assert_eq!(starts_with_snapshot(b"*3\r\n"), Some(false));
+    }
+
+    /// Returns a log of `count` batches, each synced before the next, and where they begin.
+    fn log(count: usize, synced: impl Fn(u64) -> u64) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut starts, mut batches) = (Vec::new(), Vec::new(), Batches::new(0));
+        for index in 0..count {
+            starts.push(bytes.len());
+            let stamp = format!("#TS:{}\r\n", 1000 + index);
+            let (key, value) = (format!("k{index}"), "v".repeat(index * 7));
+            let transaction = [command(&["MULTI"]), command(&["INCR", &key]), command(&["EXEC"])].concat();
+            batches.push(
+                synced(batches.end()),
+                &[stamp.as_bytes(), &command(&["SET", &key, &value]), &transaction],
+            );
+            bytes.extend(batches.take());
+        }
+        (bytes, starts)
+    }
+
+    #[test]
+    fn every_truncation_of_a_checked_log_is_cut_at_a_batch() {
+        let (bytes, starts) = log(12, |end| end);
+        let (all, verdict) = whole(&bytes);
+        assert_eq!((all.requests.len(), verdict), (48, Verdict::Complete));
+        for cut in 0..bytes.len() {
+            let (taken, verdict) = whole(&bytes[..cut]);
+            let batch = starts.iter().rposition(|start| *start <= cut).unwrap();
+            assert_eq!(taken.requests, all.requests[..batch * 4]);
+            match starts.contains(&cut) {
+                true => assert_eq!(verdict, Verdict::Complete),
+                false => assert!(torn(starts[batch])(&verdict), "{cut}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_checked_log_is_found() {
+        let (mut bytes, starts) = log(8, |end| end);
+        let (all, _) = whole(&bytes);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (taken, verdict) = whole(&bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let batch = starts.iter().rposition(|start| *start <= bit / 8).unwrap();
+            assert_eq!(taken.requests, all.requests[..batch * 4], "bit {bit}");
+            match batch {
+                7 => assert_ne!(verdict, Verdict::Complete, "bit {bit}"),
+                _ => assert!(corrupt(starts[batch])(&verdict), "bit {bit}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_were_never_synced_may_be_missing_before_others() {
+        // Batches 0 to 3 were on the disk when 4 to 7 were written; then the power went.
+        let (bytes, starts) = log(8, |_| 0);
+        let limit = starts[4] as u64;
+        let (bytes2, starts2) = log(8, |end| if end >= limit { limit } else { 0 });
+        assert_eq!(bytes[..starts[4]], bytes2[..starts2[4]]);
+        for hole in 0..8 {
+            let mut bytes = bytes2.clone();
+            let end = starts2.get(hole + 1).copied().unwrap_or(bytes.len());
+            bytes[starts2[hole]..end].fill(0);
+            let (taken, verdict) = whole(&bytes);
+            assert_eq!(taken.requests.len(), hole * 4);
+            match hole {
+                0..4 => assert!(corrupt(starts2[hole])(&verdict), "{hole}: {verdict:?}"),
+                _ => assert!(torn(starts2[hole])(&verdict), "{hole}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_begins_with_zeros_is_cut_only_if_it_is_ours() {
+        assert!(torn(0)(&whole(&[0; 3]).1));
+        assert!(torn(0)(&whole(&[0; 3000]).1));
+        assert!(torn(0)(&whole(b"#RC").1));
+        assert!(corrupt(0)(&whole(&[&[0; 3000][..], &command(&["PING"])].concat()).1));
+        let (mut bytes, starts) = log(3, |_| 0);
+        bytes[..starts[1]].fill(0);
+        assert!(torn(0)(&whole(&bytes).1));
+    }
+
+    #[test]
+    fn what_another_server_appended_to_a_checked_log_is_refused() {
+        let (mut bytes, _) = log(2, |end| end);
+        let end = bytes.len();
+        bytes.extend(command(&["SET", "k", "v"]));
+        assert!(corrupt(end)(&whole(&bytes).1));
+        bytes.truncate(end + 3);
+        assert!(corrupt(end)(&whole(&bytes).1));
+    }
+
+    #[test]
+    fn a_batch_holds_whole_units() {
+        for body in [&b"*1\r\n$4\r\nPI"[..], b"*1\r\n$5\r\nMULTI\r\n", b"PING\r\n"] {
+            let mut batches = Batches::new(0);
+            batches.push(0, &[body]);
+            let bytes = batches.take();
+            let (taken, verdict) = whole(&bytes);
+            assert!(taken.requests.is_empty());
+            assert!(corrupt(bytes.len() - body.len())(&verdict), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_say_where_to_cut() {
+        let (bytes, starts) = log(3, |end| end);
+        let expected: Vec<_> = starts.iter().enumerate().map(|(i, s)| (1000 + i as i64, *s as u64)).collect();
+        assert_eq!(whole(&bytes).0.times, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn logs_mean_the_same_in_any_pieces(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8),
+            step in 1usize..5000,
+            checked: bool,
+            flip in any::<prop::sample::Index>(),
+            damage: bool,
+        ) {
+            let (mut bytes, mut batches) = (Vec::new(), Batches::new(0));
+            for value in &values {
+                let mut unit = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n".to_vec();
+                unit.extend_from_slice(format!("${}\r\n", value.len()).as_bytes());
+                unit.extend_from_slice(value);
+                unit.extend_from_slice(b"\r\n");
+                match checked {
+                    true => {
+                        batches.push(batches.end(), &[&unit]);
+                        bytes.extend(batches.take());
+                    }
+                    false => bytes.extend(unit),
+                }
+            }
+            if damage && !bytes.is_empty() {
+                let at = flip.index(bytes.len());
+                bytes[at] ^= 1;
+            }
+            let (taken, verdict) = whole(&bytes);
+            if !damage {
+                let found: Vec<_> = taken.requests.iter().map(|request| request[2].clone()).collect();
+                prop_assert_eq!(found, values);
+            }
+            let (again, second, _) = read(&bytes, step);
+            prop_assert_eq!(taken, again);
+            prop_assert_eq!(verdict, second);
+        }
+
+        #[test]
+        fn any_bytes_end_in_a_verdict(
+            bytes in prop::collection::vec(prop::sample::select(b"##RC1::TS**$$\r\r\n\n0112359MULTIEXEC\0\xff".to_vec()), 0..120),
+            step in 1usize..9,
+        ) {
+            let (taken, verdict) = whole(&bytes);
+            let (again, second, _) = read(&bytes, step);
+            prop_assert_eq!(taken, again);
+            prop_assert_eq!(verdict, second);
+        }
+    }
+}
