@@ -19,7 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("node", &["aof", "base", "config", "engine", "keyspace", "resp"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("testkit", &[]),
-    ("simulator", &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"]),
+    (
+        "simulator",
+        &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"],
+    ),
     ("redstart", &["base", "config", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
