@@ -4,8 +4,19 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const TARGETS: [&str; 9] =
-    ["decoder", "arguments", "glob", "listpack", "stream", "session", "config", "rdb", "restore"];
+const TARGETS: [&str; 11] = [
+    "decoder",
+    "arguments",
+    "glob",
+    "listpack",
+    "stream",
+    "session",
+    "config",
+    "rdb",
+    "restore",
+    "aof",
+    "manifest",
+];
 
 /// What makes LLVM count which code an input reaches: what cargo-fuzz passes, which stable Rust takes as well.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

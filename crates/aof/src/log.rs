@@ -73,7 +73,7 @@ pub struct Log {
     pub(crate) schedule: Schedule,
     pub(crate) listing: Listing,
     pub(crate) removal: Removal,
-    pub(crate) sizes: Kept,
+    pub(crate) sizes: Lengths,
     /// Whether another snapshot is being written.
     pub(crate) busy: bool,
     /// The stream's offset behind all that was appended.
@@ -97,7 +97,7 @@ pub struct Log {
 
 /// How long the files are that make up the log.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Lengths {
     pub(crate) base: u64,
     /// Increments before the one that is appended to.
     pub(crate) older: u64,
@@ -174,7 +174,7 @@ impl Log {
             schedule: Schedule::default(),
             listing: Listing::default(),
             removal: Removal::default(),
-            sizes: Kept {
+            sizes: Lengths {
                 base: sizes.base,
                 older: sizes.increments.saturating_sub(last),
                 history: sizes.history,

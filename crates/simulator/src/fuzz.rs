@@ -21,6 +21,7 @@ use structures::{Fill, Item, Listpack};
 use testkit::Reply;
 
 use crate::checkers::model::Model;
+pub use crate::fuzz_aof::{aof, manifest};
 use crate::workload::{Role, Workload};
 use crate::{Clock, VirtualHost};
 
@@ -35,6 +36,8 @@ pub const BODIES: &[(&str, fn(&[u8]))] = &[
     ("config", config),
     ("rdb", rdb),
     ("restore", restore),
+    ("aof", aof),
+    ("manifest", manifest),
 ];
 
 /// Requests decoded whole and in pieces are the same requests, and errors come at the same place.
@@ -549,6 +552,11 @@ pub fn seeded(body: fn(&[u8]), seed: u64, count: usize) {
         "SORT l BY w_* GET #\r\n",
         "\u{fe}",
         "\u{fd}",
+        "#RC1:0:0000000:0:0000000000000000\r\n",
+        "#TS:1700000000\r\n",
+        "file a.1.incr.aof seq 1 type i\n",
+        "file a.1.base.rdb seq 1 type b\n",
+        "file \"a b\" seq 2 type h\n",
     ];
     let mut rng = Rng::seeded(seed);
     for _ in 0..count {

@@ -11,6 +11,7 @@ pub mod checkers;
 pub mod clock;
 pub mod disk;
 pub mod fuzz;
+mod fuzz_aof;
 pub mod host;
 pub mod in_process;
 pub mod network;
