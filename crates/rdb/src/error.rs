@@ -21,7 +21,7 @@ impl std::error::Error for SinkError {}
 /// Why a snapshot cannot be loaded, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
-    /// Bytes before the part that is wrong.
+    /// Bytes before the item or element that is wrong.
     pub offset: u64,
     pub what: ErrorKind,
 }

@@ -32,7 +32,8 @@ pub struct LoadOptions {
     /// How access to keys is remembered, and the time that idle times are counted from.
     pub aging: Aging,
     pub now_ms: i64,
-    /// The size of the whole snapshot, where it is known: tables are then made large enough at once.
+    /// Bytes of the whole input, where they are known: tables are then made large enough at once, and what claims to
+    /// be longer than the input is refused at once.
     pub input_len: Option<u64>,
 }
 
@@ -119,6 +120,9 @@ impl Loader {
     }
 
     /// Returns how many bytes the next call needs at least to take any.
+    ///
+    /// This may be a mere claim of the input, unless its length is known: read on until they are there, but do not set
+    /// memory aside for them.
     pub fn needs(&self) -> usize {
         self.needs
     }
@@ -167,20 +171,18 @@ impl Loader {
             }
         };
         let taken = from.done();
-        let begin = self.offset;
         self.offset += taken as u64;
         match stop {
             None => {}
             Some(Fault::Stop(Stop::More(reach))) => {
                 self.needs = reach.saturating_sub(taken).max(bytes.len() - taken + 1);
+                let end = self.offset.saturating_add(self.needs as u64);
+                if self.options.input_len.is_some_and(|len| end > len) {
+                    return Err(LoadError { offset: self.offset, what: ErrorKind::Truncated });
+                }
             }
-            Some(Fault::Stop(Stop::Bad(what))) => {
-                return Err(LoadError { offset: begin + from.at() as u64, what });
-            }
-            Some(Fault::Refused(mut error)) => {
-                error.offset = begin + from.at() as u64;
-                return Err(error);
-            }
+            Some(Fault::Stop(Stop::Bad(what))) => return Err(LoadError { offset: self.offset, what }),
+            Some(Fault::Refused(error)) => return Err(LoadError { offset: self.offset, ..error }),
         }
         if !self.is_done() && self.version >= CHECKSUM_SINCE && self.options.verify_checksum {
             self.crc = crc64(self.crc, &bytes[summed..taken]);

@@ -23,6 +23,27 @@ pub struct Meta {
     pub functions: Vec<Box<[u8]>>,
 }
 
+impl Meta {
+    /// Returns what Redis says as well: the version it would be, when the snapshot was made, and the memory in use.
+    pub fn new(version: &str, unix_seconds: i64, used_memory: usize) -> Meta {
+        let aux = vec![
+            ("redis-ver", version.into()),
+            ("redis-bits", "64".into()),
+            ("ctime", unix_seconds.to_string()),
+            ("used-mem", used_memory.to_string()),
+        ];
+        Meta { aux, ..Meta::default() }
+    }
+
+    /// Adds where in which history the snapshot was made, and the database that the stream had selected.
+    pub fn replicated(mut self, database: usize, id: &str, offset: u64) -> Meta {
+        self.aux.push(("repl-stream-db", database.to_string()));
+        self.aux.push(("repl-id", id.into()));
+        self.aux.push(("repl-offset", offset.to_string()));
+        self
+    }
+}
+
 /// How a snapshot is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaveOptions {

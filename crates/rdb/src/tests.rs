@@ -333,14 +333,14 @@ fn encodings_of_older_versions_are_read() {
 #[test]
 fn what_is_not_supported_is_named_with_its_place() {
     let message = |bytes: &[u8]| load(bytes, 1 << 20).err().expect("refused").to_string();
-    assert_eq!(message(&snapshot_of(15, b"")), "value type 15 (stream) is not supported at offset 12");
-    assert_eq!(message(&snapshot_of(7, b"")), "value type 7 (module value) is not supported at offset 12");
+    assert_eq!(message(&snapshot_of(15, b"")), "value type 15 (stream) is not supported at offset 11");
+    assert_eq!(message(&snapshot_of(7, b"")), "value type 7 (module value) is not supported at offset 11");
     assert!(message(&snapshot_of(22, b"")).starts_with("value type 22 (hash with expiring fields)"));
     assert!(
-        message(b"REDIS0010\xf7\x00").starts_with("opcode 247 (module data) is not supported at offset 10")
+        message(b"REDIS0010\xf7\x00").starts_with("opcode 247 (module data) is not supported at offset 9")
     );
-    assert_eq!(message(b"REDIS0099\xff"), "version 99 is not known at offset 9");
-    assert_eq!(message(b"VALKEY010\xff"), "version 10 is not known at offset 9");
+    assert_eq!(message(b"REDIS0099\xff"), "version 99 is not known at offset 0");
+    assert_eq!(message(b"VALKEY010\xff"), "version 10 is not known at offset 0");
     assert!(message(b"NOTREDIS!").starts_with("not a snapshot"));
     assert_eq!(message(b"REDIS0010"), "the snapshot ends too early at offset 9");
     let bytes = snapshot_of(0, b"\x01v");
@@ -370,6 +370,12 @@ fn wrong_values_are_refused() {
         assert!(what(number, &huge).is_some(), "{number}");
     }
     assert_eq!(what(0, &[&[0xc3, 1][..], &huge].concat()), Some(ErrorKind::Compression));
+    // Where the end is known, nobody waits for what cannot come.
+    let options = LoadOptions { input_len: Some(1000), ..LoadOptions::default() };
+    let bytes = snapshot_of(0, &[&[0x80, 0, 0, 4][..], &[0; 100]].concat());
+    let error =
+        Loader::new(context(), options).parse(&bytes, &mut |_| Ok(())).expect_err("1024 bytes of 1000");
+    assert_eq!(error, LoadError { offset: 11, what: ErrorKind::Truncated });
     // Keys without elements are passed over.
     assert_eq!(load(&snapshot_of(2, &[0]), 5).expect("well-formed").dbs[0].len(), 0);
 }

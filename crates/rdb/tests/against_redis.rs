@@ -210,10 +210,7 @@ fn what_redis_saved_is_loaded_and_what_we_save_redis_loads() {
 
     for ages in [Ages::Leave, Ages::Idle { now_ms: 1_700_000_000_000 }] {
         let mut sink = Bytes(Vec::new());
-        let meta = Meta {
-            aux: vec![("redis-ver", "7.0.15".into()), ("ctime", "1700000000".into())],
-            ..Meta::default()
-        };
+        let meta = Meta::new("7.0.15", 1_700_000_000, 1 << 20).replicated(0, &"a".repeat(40), 77);
         let options = SaveOptions { ages, ..SaveOptions::default() };
         rdb::save(&mut sink, &keyspace, &meta, &options, &mut |_| ()).expect("memory takes all");
         if ages == Ages::Leave {
