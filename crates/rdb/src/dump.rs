@@ -39,6 +39,11 @@ pub fn dump(entry: &Entry, version: u16) -> Vec<u8> {
     bytes
 }
 
+/// Returns the bytes that an entry's value takes in a snapshot, without its type.
+pub fn serialized_len(entry: &Entry, version: u16) -> usize {
+    dump(entry, version).len() - 1 - FOOTER
+}
+
 /// Returns the entry of `key` whose value is in `payload`.
 pub fn restore(
     payload: &[u8],

@@ -29,7 +29,7 @@ mod zipmap;
 #[cfg(test)]
 mod tests;
 
-pub use dump::{RestoreError, dump, restore};
+pub use dump::{RestoreError, dump, restore, serialized_len};
 pub use error::{ErrorKind, LoadError, SinkError};
 pub use format::{VERSION, VERSION_MAX, type_name};
 pub use load::{Context, Item, LoadOptions, Loader};

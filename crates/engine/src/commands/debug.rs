@@ -2,8 +2,8 @@
 
 use base::number::{parse_f64, parse_i64};
 use config::parse_memory;
-use keyspace::keys::{encoding_of, memory_of};
-use keyspace::{Class, Entry, Keys, List, Stamp, Text, Value};
+use keyspace::keys::encoding_of;
+use keyspace::{Class, Entry, Keys, List, Stamp, Value};
 use structures::Payload;
 
 use crate::effect::{Effect, LogLevel};
@@ -91,7 +91,7 @@ fn object(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
     let mut text = format!(
         "Value at:{entry:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         encoding_of(entry),
-        serialized_length(entry),
+        rdb::serialized_len(entry, rdb::VERSION),
         entry.age(),
         keyspace::evict::idle_ms(entry, now_ms) / 1000,
     );
@@ -108,27 +108,6 @@ fn object(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
     }
     out.simple(text);
     Ok(())
-}
-
-/// Returns the bytes that a value would take in a snapshot: exact for strings, the size in memory for collections.
-fn serialized_length(entry: &Entry) -> usize {
-    match Text::of(entry) {
-        Ok(Text::Int(n)) if i8::try_from(n).is_ok() => 2,
-        Ok(Text::Int(n)) if i16::try_from(n).is_ok() => 3,
-        Ok(Text::Int(n)) if i32::try_from(n).is_ok() => 5,
-        Ok(Text::Int(n)) => 1 + base::number::IntText::new(n).as_bytes().len(),
-        Ok(Text::Bytes(bytes)) => {
-            bytes.len()
-                + if bytes.len() < 64 {
-                    1
-                } else if bytes.len() < 16384 {
-                    2
-                } else {
-                    5
-                }
-        }
-        Err(_) => memory_of(entry, 0) - entry.heap_size(),
-    }
 }
 
 /// Creates strings `key:0`, `key:1` and so on, where they are missing.
