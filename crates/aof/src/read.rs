@@ -284,7 +284,7 @@ impl Reader {
 /// Returns whether bytes that are no line may be one whose end, or whose place in the file, was never written.
 fn looks_torn(bytes: &[u8]) -> bool {
     let same = bytes.iter().zip(MAGIC).take_while(|(byte, expected)| byte == expected).count();
-    same == MAGIC.len() || bytes[same..].iter().take(MAGIC.len()).all(|byte| *byte == 0)
+    bytes.iter().take(MAGIC.len()).skip(same).all(|byte| *byte == 0)
 }
 
 impl Failure {
@@ -750,6 +750,9 @@ mod tests {
         assert!(torn(0)(&whole(&[0; 3]).1));
         assert!(torn(0)(&whole(&[0; 3000]).1));
         assert!(torn(0)(&whole(b"#RC").1));
+        for step in [1, 8] {
+            assert!(torn(0)(&read(b"#RC1\0]'\0#RC1:8:0000000:0:0123456789abcdef\r\n", step).1));
+        }
         assert!(corrupt(0)(&whole(&[&[0; 3000][..], &command(&["PING"])].concat()).1));
         let (mut bytes, starts) = log(3, |_| 0);
         bytes[..starts[1]].fill(0);
