@@ -751,7 +751,7 @@ mod tests {
         assert!(torn(0)(&whole(&[0; 3000]).1));
         assert!(torn(0)(&whole(b"#RC").1));
         for step in [1, 8] {
-            assert!(torn(0)(&read(b"#RC1\0]'\0#RC1:8:0000000:0:0123456789abcdef\r\n", step).1));
+            assert!(torn(0)(&read(b"#RC1\0]'\0#RC1:8:0000000:8:0123456789abcdef\r\n", step).1));
         }
         assert!(corrupt(0)(&whole(&[&[0; 3000][..], &command(&["PING"])].concat()).1));
         let (mut bytes, starts) = log(3, |_| 0);
