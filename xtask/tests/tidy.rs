@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["base"]),
     ("rdb", &["base", "keyspace", "structures"]),
     ("engine", &["base", "config", "keyspace", "rdb", "resp", "structures"]),
-    ("node", &["aof", "base", "config", "engine", "keyspace", "resp"]),
+    ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "resp", "structures"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("testkit", &[]),
     (

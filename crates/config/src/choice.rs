@@ -73,6 +73,31 @@ impl EvictionPolicy {
 }
 
 choices! {
+    /// appendfsync: when what was logged is brought to the disk.
+    AppendFsync {
+        /// About once a second; see the log's documentation for what that means.
+        #[default]
+        EverySecond = "everysec",
+        /// Before a write is answered.
+        Always = "always",
+        /// When the system pleases.
+        No = "no",
+    }
+}
+
+choices! {
+    /// sanitize-dump-payload: whose payloads are looked through before they are loaded.
+    ///
+    /// Ours always are; the parameter is kept for configuration files.
+    SanitizePayload {
+        #[default]
+        No = "no",
+        Yes = "yes",
+        Clients = "clients",
+    }
+}
+
+choices! {
     /// loglevel: the least urgent message that is still logged.
     LogLevel {
         /// Everything.

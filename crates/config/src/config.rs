@@ -9,9 +9,11 @@ use crate::value::Value;
 use crate::values::Values;
 
 /// Every parameter's value; the fields of [`Values`] are read straight from it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     values: Values,
+    /// Save points were named at the start: further ones are added to them instead of taking the defaults' place.
+    named_save_points: bool,
 }
 
 impl Default for Config {
@@ -20,7 +22,14 @@ impl Default for Config {
         for param in PARAMS {
             param.write(&mut values, param.default_value());
         }
-        Self { values }
+        Self { values, named_save_points: false }
+    }
+}
+
+/// How the values came about does not matter.
+impl PartialEq for Config {
+    fn eq(&self, other: &Config) -> bool {
+        self.values == other.values
     }
 }
 
@@ -166,6 +175,26 @@ impl Config {
     }
 
     pub(crate) fn assign_words(&mut self, param: &Param, words: &[&[u8]]) -> Result<(), Reason> {
+        if param.name == "save" {
+            return self.assign_save_points(param, words);
+        }
+        self.assign(param, words)
+    }
+
+    /// Takes one of possibly several `save` lines.
+    fn assign_save_points(&mut self, param: &Param, words: &[&[u8]]) -> Result<(), Reason> {
+        let before = std::mem::take(&mut self.values.save);
+        let assigned = self.assign(param, words);
+        if assigned.is_err() {
+            self.values.save = before;
+        } else if self.named_save_points && !self.values.save.is_empty() {
+            self.values.save = [before, std::mem::take(&mut self.values.save)].concat();
+        }
+        self.named_save_points = true;
+        assigned
+    }
+
+    fn assign(&mut self, param: &Param, words: &[&[u8]]) -> Result<(), Reason> {
         match words {
             &[word] if param.kind.is_multi() && !word.is_empty() => {
                 let split =

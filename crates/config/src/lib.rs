@@ -34,7 +34,8 @@ mod values;
 mod words;
 
 pub use choice::{
-    EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, ShutdownFlags, Supervised, SyslogFacility,
+    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
+    Supervised, SyslogFacility,
 };
 pub use command_line::{Action, CommandLine};
 pub use config::{Caller, Changes, Config};

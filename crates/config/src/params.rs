@@ -4,7 +4,8 @@
 //! where its value lives: in a field of [`Values`], or nowhere, because this version does one thing only.
 
 use crate::choice::{
-    EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, ShutdownFlags, Supervised, SyslogFacility,
+    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
+    Supervised, SyslogFacility,
 };
 use crate::kind::Kind::{self, *};
 use crate::kind::Reason;
@@ -54,7 +55,6 @@ pub struct Place {
     write: fn(&mut Values, Value),
 }
 
-const PERSISTENCE: &str = "persistence is not in this version";
 const REPLICATION: &str = "replication is not in this version";
 const CLUSTER: &str = "cluster mode is not in this version";
 const TLS: &str = "TLS is not in this version";
@@ -215,31 +215,40 @@ pub static PARAMS: &[Param] = &[
     // Scripting
     param("busy-reply-threshold", int(0, i64::MAX), "5000").alias("lua-time-limit").refused(SCRIPTS),
     // Persistence
-    param("save", SavePoints, "").refused(PERSISTENCE),
-    param("dbfilename", Text, "dump.rdb").refused(PERSISTENCE).protected().check(is_db_filename),
-    param("rdbcompression", Bool, "yes").refused(PERSISTENCE),
-    param("rdbchecksum", Bool, "yes").refused(PERSISTENCE).immutable(),
-    param("rdb-del-sync-files", Bool, "no").refused(PERSISTENCE),
-    param("rdb-save-incremental-fsync", Bool, "yes").refused(PERSISTENCE),
-    param("rdb-key-save-delay", int(INT_MIN, INT_MAX), "0").refused(PERSISTENCE).hidden(),
-    param("key-load-delay", int(INT_MIN, INT_MAX), "0").refused(PERSISTENCE).hidden(),
+    param("save", SavePoints, "3600 1 300 100 60 10000").works(field!(save)),
+    param("dbfilename", Text, "dump.rdb").works(field!(dbfilename)).protected().check(is_db_filename),
+    param("rdbcompression", Bool, "yes").works(field!(rdbcompression)),
+    param("rdbchecksum", Bool, "yes").works(field!(rdbchecksum)).immutable(),
+    param("rdb-version", int(0, 12), "0").works(field!(rdb_version)).check(is_rdb_version),
+    param("rdb-del-sync-files", Bool, "no").refused(REPLICATION),
+    param("rdb-save-incremental-fsync", Bool, "yes").works(field!(rdb_save_incremental_fsync)),
+    param("rdb-key-save-delay", int(INT_MIN, INT_MAX), "0").works(field!(rdb_key_save_delay)).hidden(),
+    param("key-load-delay", int(INT_MIN, INT_MAX), "0").works(field!(key_load_delay)).hidden(),
     param("loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152")
-        .refused(PERSISTENCE)
+        .works(field!(loading_process_events_interval_bytes))
         .hidden(),
-    param("sanitize-dump-payload", Choice(&["no", "yes", "clients"]), "no").refused(PERSISTENCE),
-    param("stop-writes-on-bgsave-error", Bool, "yes").refused(PERSISTENCE),
-    param("appendonly", Bool, "no").refused(PERSISTENCE).deny_loading(),
-    param("appendfilename", Text, "appendonly.aof").refused(PERSISTENCE).immutable().check(is_aof_filename),
-    param("appenddirname", Text, "appendonlydir").refused(PERSISTENCE).immutable().check(is_aof_dirname),
-    param("appendfsync", Choice(&["everysec", "always", "no"]), "everysec").refused(PERSISTENCE),
-    param("no-appendfsync-on-rewrite", Bool, "no").refused(PERSISTENCE),
-    param("auto-aof-rewrite-percentage", int(0, INT_MAX), "100").refused(PERSISTENCE),
-    param("auto-aof-rewrite-min-size", memory(0, LONG_MAX), "67108864").refused(PERSISTENCE),
-    param("aof-load-truncated", Bool, "yes").refused(PERSISTENCE),
-    param("aof-use-rdb-preamble", Bool, "yes").refused(PERSISTENCE),
-    param("aof-timestamp-enabled", Bool, "no").refused(PERSISTENCE),
-    param("aof-rewrite-incremental-fsync", Bool, "yes").refused(PERSISTENCE),
-    param("aof-disable-auto-gc", Bool, "no").refused(PERSISTENCE),
+    param("sanitize-dump-payload", Choice(SanitizePayload::WORDS), "no").works(field!(sanitize_dump_payload)),
+    param("stop-writes-on-bgsave-error", Bool, "yes").works(field!(stop_writes_on_bgsave_error)),
+    param("appendonly", Bool, "no").works(field!(appendonly)).deny_loading(),
+    param("appendfilename", Text, "appendonly.aof")
+        .works(field!(appendfilename))
+        .immutable()
+        .check(is_aof_filename),
+    param("appenddirname", Text, "appendonlydir")
+        .works(field!(appenddirname))
+        .immutable()
+        .check(is_aof_dirname),
+    param("appendfsync", Choice(AppendFsync::WORDS), "everysec").works(field!(appendfsync)),
+    param("no-appendfsync-on-rewrite", Bool, "no").works(field!(no_appendfsync_on_rewrite)),
+    param("auto-aof-rewrite-percentage", int(0, INT_MAX), "100").works(field!(auto_aof_rewrite_percentage)),
+    param("auto-aof-rewrite-min-size", memory(0, LONG_MAX), "67108864")
+        .works(field!(auto_aof_rewrite_min_size)),
+    param("aof-load-truncated", Bool, "yes").works(field!(aof_load_truncated)),
+    param("aof-use-rdb-preamble", Bool, "yes").works(field!(aof_use_rdb_preamble)),
+    param("aof-timestamp-enabled", Bool, "no").works(field!(aof_timestamp_enabled)),
+    param("aof-rewrite-incremental-fsync", Bool, "yes").works(field!(aof_rewrite_incremental_fsync)),
+    param("aof-disable-auto-gc", Bool, "no").works(field!(aof_disable_auto_gc)),
+    param("aof-disk-budget", memory(0, LONG_MAX), "0").works(field!(aof_disk_budget)),
     // Replication
     param("replicaof", Replicaof, "").alias("slaveof").refused(REPLICATION).immutable(),
     param("masterauth", Secret, "").refused(REPLICATION).sensitive(),
@@ -495,7 +504,6 @@ fn is_shutdown(value: &Value) -> Result<(), &'static str> {
         ShutdownFlags { save: true, no_save: true, .. } => {
             Err("shutdown options SAVE and NOSAVE can't be used simultaneously")
         }
-        ShutdownFlags { save: true, .. } => Err(PERSISTENCE),
         _ => Ok(()),
     }
 }
@@ -516,6 +524,13 @@ fn is_db_filename(value: &Value) -> Result<(), &'static str> {
         return Err("dbfilename can't be a path, just a filename");
     }
     Ok(())
+}
+
+fn is_rdb_version(value: &Value) -> Result<(), &'static str> {
+    match value {
+        Value::Number(0 | 9..) => Ok(()),
+        _ => Err("rdb-version must be 0 (as low as the data allows), or 9 to 12"),
+    }
 }
 
 fn is_aof_filename(value: &Value) -> Result<(), &'static str> {

@@ -109,6 +109,7 @@ plain! {
     NotifyFlags = Notify,
     Vec<f64> = Percentiles,
     [i32; 3] = Scores,
+    Vec<(i64, i64)> = SavePoints,
 }
 
 /// Reads a whole text as C's `strtoll` does: blanks and a sign may lead, nothing at all is 0, too much is the most.

@@ -1,7 +1,8 @@
 //! The values that hot code reads: one typed field for each parameter that works.
 
 use crate::choice::{
-    EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, ShutdownFlags, Supervised, SyslogFacility,
+    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
+    Supervised, SyslogFacility,
 };
 use crate::limits::{ClientMemory, OutputLimits};
 use crate::notify::NotifyFlags;
@@ -96,6 +97,36 @@ pub struct Values {
     pub zset_max_listpack_entries: usize,
     pub zset_max_listpack_value: usize,
     pub hll_sparse_max_bytes: usize,
+
+    // Persistence
+    /// Seconds and changes: a snapshot is due when so many changes are that old.
+    pub save: Vec<(i64, i64)>,
+    pub dbfilename: Vec<u8>,
+    pub rdbcompression: bool,
+    pub rdbchecksum: bool,
+    /// The version of the RDB files that are written; 0 means the lowest that holds the data.
+    pub rdb_version: u32,
+    pub rdb_save_incremental_fsync: bool,
+    /// Microseconds to wait after each key that is saved; negative: that many keys for each microsecond.
+    pub rdb_key_save_delay: i64,
+    pub key_load_delay: i64,
+    pub loading_process_events_interval_bytes: u64,
+    pub sanitize_dump_payload: SanitizePayload,
+    pub stop_writes_on_bgsave_error: bool,
+    pub appendonly: bool,
+    pub appendfilename: Vec<u8>,
+    pub appenddirname: Vec<u8>,
+    pub appendfsync: AppendFsync,
+    pub no_appendfsync_on_rewrite: bool,
+    pub auto_aof_rewrite_percentage: u64,
+    pub auto_aof_rewrite_min_size: u64,
+    pub aof_load_truncated: bool,
+    pub aof_use_rdb_preamble: bool,
+    pub aof_timestamp_enabled: bool,
+    pub aof_rewrite_incremental_fsync: bool,
+    pub aof_disable_auto_gc: bool,
+    /// Bytes that the log's files may take together; 0 means no limit.
+    pub aof_disk_budget: u64,
 
     // Observation
     /// Microseconds; 0 logs every command, a negative number none.

@@ -6,10 +6,7 @@ const GET: &str = include_str!("../testdata/config-get-7.0.15.txt");
 const SET: &str = include_str!("../testdata/config-set-7.0.15.txt");
 
 /// Defaults that differ, with the reason.
-const OTHER_DEFAULTS: &[(&str, &str)] = &[
-    ("save", "there is no persistence, so there are no save points"),
-    ("crash-memcheck-enabled", "memory is not tested after a crash"),
-];
+const OTHER_DEFAULTS: &[(&str, &str)] = &[("crash-memcheck-enabled", "memory is not tested after a crash")];
 
 /// Listed parameters that 7.0.15 does not have.
 const NEWER: &[&str] = &[
@@ -17,6 +14,9 @@ const NEWER: &[&str] = &[
     "set-max-listpack-value",
     "locale-collate",
     "cluster-announce-human-nodename",
+    // Ours.
+    "rdb-version",
+    "aof-disk-budget",
 ];
 
 fn text(bytes: &[u8]) -> String {
@@ -115,18 +115,19 @@ fn other_words(param: &Param) -> Vec<&'static [u8]> {
 }
 
 #[test]
-fn save_with_points_is_refused_however_it_is_set() {
+fn the_first_save_line_takes_the_place_of_the_defaults_and_others_are_added() {
     let mut config = Config::default();
-    let error = config.set(b"save", b"900 1", Caller::default()).unwrap_err();
-    assert_eq!(
-        text(&error.reply()),
-        "ERR CONFIG SET failed (possibly related to argument 'save') - must stay empty: persistence is not in this \
-         version"
-    );
-    assert_eq!(
-        config.set_at_start(b"appendonly", &[b"yes"]),
-        Err("must stay 'no': persistence is not in this version".to_owned())
-    );
+    assert_eq!(config.save, [(3600, 1), (300, 100), (60, 10_000)]);
+    config.set_at_start(b"save", &[b"900", b"1"]).unwrap();
+    assert!(config.set_at_start(b"save", &[b"x"]).is_err());
+    config.set_at_start(b"save", &[b"30 10"]).unwrap();
+    assert_eq!(config.save, [(900, 1), (30, 10)]);
+    config.set_at_start(b"save", &[b""]).unwrap();
+    assert_eq!(config.save, []);
+    config.set_at_start(b"save", &[b"5", b"1"]).unwrap();
+    assert_eq!(config.save, [(5, 1)]);
+    let _ = config.set(b"save", b"7 8", Caller::default()).unwrap();
+    assert_eq!(config.save, [(7, 8)], "CONFIG SET sets");
 }
 
 #[test]

@@ -100,8 +100,10 @@ fn errors_name_the_line_as_redis_does() {
         ("unixsocketperm 888", 1, "argument couldn't be parsed as an octal number"),
         ("unixsocketperm 1777", 1, "argument must be between 0 and 777 inclusive"),
         ("include a b", 1, "Bad directive or wrong number of arguments"),
-        ("\nsave 900 1", 2, "must stay empty: persistence is not in this version"),
-        ("appendonly yes", 1, "must stay 'no': persistence is not in this version"),
+        ("\nsave 900 x", 2, "Invalid save parameters"),
+        ("appendonly maybe", 1, "argument must be 'yes' or 'no'"),
+        ("appendfilename a/b", 1, "appendfilename can't be a path, just a filename"),
+        ("rdb-version 8", 1, "rdb-version must be 0 (as low as the data allows), or 9 to 12"),
         ("tls-port 6380", 1, "must stay '0': TLS is not in this version"),
         ("io-threads 4", 1, "must stay '1': more than one I/O thread is not in this version"),
     ] {

@@ -23,7 +23,7 @@ impl Engine {
     fn settle(&mut self, session: &mut Session, together: bool) {
         let recorder = &self.keyspace.recorder;
         if recorder.listening.any(Listening::PROPAGATE) {
-            self.server.propagate_unit(recorder, together);
+            self.server.end_propagated_unit(&self.keyspace, together);
         }
         if !recorder.changes.is_empty() {
             self.commit_changes(session);

@@ -143,9 +143,13 @@ impl Cx<'_> {
         let recorder = &self.keys.space.recorder;
         if recorder.listening.any(Listening::PROPAGATE) {
             if failed {
-                self.server.note_failure(recorder);
+                self.server.note_failure(self.keys.space);
             } else {
-                self.server.note_outcome(recorder, db, row, request, recorder.dirty != dirty);
+                let changed = recorder.dirty != dirty;
+                self.server.note_outcome(self.keys.space, db, row, request, changed);
+            }
+            if self.server.has_unreleased() {
+                self.server.note_read(&self.keys.space.seed, db, row, request);
             }
         }
         let spent = self.host.ticks().saturating_sub(start);

@@ -10,9 +10,11 @@ use crate::blocking::OnTimeout;
 use crate::cx::{Cx, Mode, on_timeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
+use crate::persistence::Persistence;
 use crate::server::hex_id;
 use crate::session::{Closing, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
+use crate::stream::Stream;
 use crate::table::{Row, Table};
 use crate::{Error, Host, Reply, Result, Server, commands};
 
@@ -68,6 +70,8 @@ impl Engine {
             stalled_us: 0,
             active_expiry: true,
             listen_propagation: false,
+            holds: Default::default(),
+            persistence: Persistence::new(now),
             propagation: Default::default(),
             browser_logged: None,
         };
@@ -101,10 +105,15 @@ impl Engine {
         self.keyspace.recorder.listening = self.server.listening();
     }
 
-    /// Turns [`Effect::Propagate`] on or off: what every command comes to, for a log or replicas.
+    /// Turns the [`Engine::stream`] on or off: what every command comes to, for a log or replicas.
     pub fn listen_propagation(&mut self, on: bool) {
         self.server.listen_propagation = on;
         self.listen();
+    }
+
+    /// Returns what was propagated and not taken yet.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.server.propagation.stream
     }
 
     /// Executes one request of a session that was taken out of the table of sessions.
@@ -157,6 +166,38 @@ impl Engine {
             self.serve_waiting(now, host, session);
         }
         Outcome::Done
+    }
+
+    /// Executes a request that a log holds: what was allowed when it was written is not asked about again.
+    ///
+    /// The error says why it cannot have been written by us. Replies of `session` are dropped.
+    pub fn replay(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        request: Request<'_>,
+    ) -> std::result::Result<(), String> {
+        if request.is_empty() {
+            return Ok(());
+        }
+        let row = self.find(request).map_err(|error| error.message().into_owned())?;
+        if !row.takes(request.len()) {
+            return Err(Error::Arity(row.name.clone().into()).message().into_owned());
+        }
+        if session.multi.is_some() && !commands::transaction::runs_inside_multi(row) {
+            commands::transaction::queue(session, row, request);
+        } else {
+            self.call(now, host, session, row, request, Mode::Direct);
+        }
+        session.out.clear();
+        match session.blocked.take() {
+            Some(blocked) => {
+                self.server.waiting.remove(session.id, &blocked);
+                Err("a command that waits".into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Finds the row of a request, subcommands included.
@@ -224,6 +265,7 @@ impl Engine {
         mode: Mode,
     ) {
         let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
+        let offset = self.server.propagation.stream.offset();
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
@@ -245,15 +287,26 @@ impl Engine {
         let recorder = &self.keyspace.recorder;
         if recorder.listening.any(Listening::PROPAGATE) {
             if failed {
-                self.server.note_failure(recorder);
+                self.server.note_failure(&self.keyspace);
             } else {
-                self.server.note_outcome(recorder, db, row, request, recorder.dirty != dirty);
+                let changed = recorder.dirty != dirty;
+                self.server.note_outcome(&self.keyspace, db, row, request, changed);
+            }
+            if self.server.has_unreleased() {
+                self.server.note_read(&self.keyspace.seed, db, row, request);
             }
         }
         let spent = host.ticks().saturating_sub(start);
         self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);
+        let wrote = self.server.propagation.stream.offset() != offset;
+        if wrote {
+            session.written = self.server.propagation.stream.offset();
+        }
+        if self.server.holds.is_on() {
+            self.server.hold_reply(session, before, wrote);
+        }
         self.server.limit_swollen(now.instant);
         self.listen_if_changed();
     }

@@ -2,24 +2,36 @@
 
 use std::time::Duration;
 
+use base::disk::{Task, TaskId};
 use keyspace::change::Garbage;
 
 use crate::SessionId;
+use crate::persistence::Snapshot;
 
 /// A wish of the engine; the driver carries it out in order.
 pub enum Effect {
-    /// The command's outcome for the log and the replicas; built only while somebody listens.
-    ///
-    /// What changes no data (PUBLISH, SPUBLISH) concerns replicas alone.
-    Propagate { db: usize, argv: Vec<Box<[u8]>> },
     /// Close the session's link, after its output is flushed if `flush`.
     Close { session: SessionId, flush: bool },
     /// Free this memory on another thread.
     Free(Garbage),
     /// Block the whole server for a while (DEBUG SLEEP).
     Stall(Duration),
-    /// Stop the server.
-    Shutdown { now: bool, force: bool, save: Option<bool> },
+    /// Stop the server: what is to be saved is saved.
+    Shutdown,
+    /// A task for the disk; its outcome is to be told to the node.
+    Disk(TaskId, Task),
+    /// Fork, and let the child write a snapshot to this file, which gets another name once it is whole.
+    ///
+    /// Nothing may be executed before the fork. The outcome is to be told to the node.
+    Fork { kind: Snapshot, path: String, rename_to: Option<String> },
+    /// End the child that writes a snapshot.
+    KillChild,
+    /// A snapshot is due.
+    Save,
+    /// The log is to be written anew.
+    RewriteLog,
+    /// Parameters have changed.
+    Reconfigured,
     /// A line for the log.
     Log(LogLevel, String),
     /// End the process on the spot, as a crash would (DEBUG SEGFAULT, DEBUG PANIC).

@@ -44,6 +44,13 @@ pub fn check(
     if engine.server.config.maxmemory != 0 {
         memory(engine, host, session, row, now_ms)?;
     }
+    if engine.server.persistence.is_in_trouble()
+        && session.origin == Origin::Client
+        && (row.flags.has(table::WRITE) || row.is_any(&["PING"]))
+        && let Some(refusal) = engine.server.refuses_writes()
+    {
+        return Err(refusal);
+    }
     if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
         const ALLOWED: [&str; 9] = [
             "PING",
@@ -62,6 +69,12 @@ pub fn check(
                 row.name
             )));
         }
+    }
+    if engine.server.persistence.loading.is_some()
+        && session.origin == Origin::Client
+        && !row.flags.has(table::LOADING)
+    {
+        return Err(Error::text("LOADING Redis is loading the dataset in memory"));
     }
     if engine.server.pause.writes() && session.origin == Origin::Client && postpones(engine, session, row) {
         return Ok(Verdict::Postpone);

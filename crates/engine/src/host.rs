@@ -16,6 +16,21 @@ pub trait Host {
     fn reconfigure(&self, config: &mut Config, changed: &[&'static str]) -> Result<(), Refused>;
     /// Replaces the configuration file by what `rewrite` makes of its text.
     fn rewrite_config(&self, rewrite: &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Result<(), RewriteError>;
+    /// Writes a file in the working directory so that whatever happens either the old or the whole new one is there.
+    ///
+    /// `write` gets what takes the bytes, and returns the number of keys; the error is in the words of the system.
+    fn write_file(
+        &self,
+        path: &str,
+        write: &mut dyn FnMut(&mut dyn rdb::Sink) -> Result<u64, rdb::SinkError>,
+    ) -> Result<(), String>;
+    /// Reads a file in the working directory piece by piece; `take` may keep bytes for the next piece, and returns how
+    /// many it took.
+    fn read_file(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<usize, String>,
+    ) -> Result<(), String>;
     /// Gives memory that the allocator keeps for reuse back to the system (MEMORY PURGE).
     fn purge(&self);
     /// Returns the allocator's own statistics as text (MEMORY MALLOC-STATS).

@@ -68,6 +68,7 @@ impl Engine {
         if self.schedule.rates <= now.instant {
             self.schedule.rates = now.instant + Duration::from_millis(100);
             self.sample_rates(now, host);
+            self.save_if_due(now);
         }
         if self.schedule.clients <= now.instant {
             self.schedule.clients = now.instant + Duration::from_secs(1);
@@ -80,7 +81,8 @@ impl Engine {
     fn cycle(&mut self, now: Now, host: &dyn Host, period: Duration) {
         // Events of the cycle are nobody's reply: a session of no consequence stands in for the one that executes.
         let mut nobody = Session::new(SessionId(u32::MAX), 0, now.instant);
-        if self.server.active_expiry && !self.keyspace.keep_expired {
+        let loading = self.server.persistence.loading.is_some();
+        if self.server.active_expiry && !self.keyspace.keep_expired && !loading {
             let effort = u64::from(self.server.config.active_expire_effort.max(1) - 1);
             let share = EXPIRE_SHARE + EXPIRE_SHARE_STEP * effort;
             self.expire(now, host, &mut nobody, period.as_micros() as u64 * share / 100, effort);
@@ -89,7 +91,7 @@ impl Engine {
             let start = host.ticks();
             while self.keyspace.rehash(REHASH_BATCH) && host.ticks() - start < REHASH_US {}
         }
-        if self.server.config.maxmemory != 0 {
+        if self.server.config.maxmemory != 0 && !loading {
             self.make_room(host, now.unix_ms());
         }
         self.keyspace.retire();

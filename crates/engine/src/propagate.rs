@@ -1,38 +1,33 @@
 //! What the log and the replicas are told: what each command came to, as commands that come to the same anywhere.
 //!
-//! Collects while a command or transaction runs and hands over whole units: more than one command between MULTI and
-//! EXEC. Leaves SELECT, encoding and writing to those who listen.
+//! Decides what goes into the [`Stream`], and where its units end: several commands that belong together lie between
+//! MULTI and EXEC. Leaves reading the stream to the node.
 
-use keyspace::{Change, Class, Recorder};
+use keyspace::{Class, Keyspace};
 use resp::decode::Request;
 
-use crate::effect::Effect;
 use crate::server::Server;
+use crate::stream::Stream;
 use crate::table::{self, Row};
 
 /// A command with its arguments.
-pub type Argv = Vec<Box<[u8]>>;
+type Argv = Vec<Box<[u8]>>;
 
 /// What is to be propagated of the unit that executes; empty while nobody listens.
 #[derive(Debug, Default)]
 pub(crate) struct Propagation {
     /// What the running handler says its request comes to.
     outcome: Option<Vec<Argv>>,
-    /// The commands of this unit, each with its database.
-    pending: Vec<(usize, Argv)>,
     /// How many of the recorded changes were looked through for deletions.
     seen: usize,
-}
-
-/// Returns a command as something to keep.
-fn argv<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Argv {
-    words.into_iter().map(Box::from).collect()
+    pub(crate) stream: Stream,
 }
 
 impl Propagation {
     /// Notes what the running handler's request comes to; several commands add up.
     pub(crate) fn add_outcome(&mut self, words: &[&[u8]]) {
-        self.outcome.get_or_insert_default().push(argv(words.iter().copied()));
+        let argv = words.iter().copied().map(Box::from).collect();
+        self.outcome.get_or_insert_default().push(argv);
     }
 
     /// Notes that the running handler's request comes to nothing, whatever it changed.
@@ -43,35 +38,49 @@ impl Propagation {
 
 impl Server {
     /// Notes what a command came to that has just run in database `db`.
-    #[cold]
+    #[inline]
     pub(crate) fn note_outcome(
         &mut self,
-        recorder: &Recorder,
+        space: &Keyspace,
         db: usize,
         row: &Row,
         request: Request<'_>,
         changed: bool,
     ) {
-        self.note_deletions(&recorder.changes);
+        if space.recorder.changes.len() != self.propagation.seen {
+            self.note_deletions(space);
+        }
+        let offset = self.propagation.stream.offset();
+        let passing = row.flags.has(table::PUBSUB);
         let propagation = &mut self.propagation;
         match propagation.outcome.take() {
-            Some(outcome) => propagation.pending.extend(outcome.into_iter().map(|argv| (db, argv))),
+            Some(outcome) => {
+                for argv in outcome {
+                    let words: Vec<&[u8]> = argv.iter().map(|word| &**word).collect();
+                    propagation.stream.push(db, &words, passing);
+                }
+            }
             None if changed && row.flags.has(table::WRITE | table::MAY_REPLICATE) => {
-                propagation.pending.push((db, argv((0..request.len()).map(|i| request.arg(i)))));
+                propagation.stream.push_request(db, request, passing);
             }
             None => {}
+        }
+        if self.holds.holds_reads() && self.propagation.stream.offset() != offset {
+            self.note_write(&space.seed, db, row, request);
         }
     }
 
     /// Notes that a command failed: what it deleted on its way for being expired is deleted all the same.
     #[cold]
-    pub(crate) fn note_failure(&mut self, recorder: &Recorder) {
+    pub(crate) fn note_failure(&mut self, space: &Keyspace) {
         self.propagation.outcome = None;
-        self.note_deletions(&recorder.changes);
+        self.note_deletions(space);
     }
 
     /// Notes the keys that expired or were evicted since it was called last.
-    fn note_deletions(&mut self, changes: &[Change]) {
+    #[cold]
+    fn note_deletions(&mut self, space: &Keyspace) {
+        let changes = &space.recorder.changes;
         for change in &changes[self.propagation.seen.min(changes.len())..] {
             let lazy = match change.class {
                 Class::Expired => self.config.lazyfree_lazy_expire,
@@ -79,27 +88,19 @@ impl Server {
                 _ => continue,
             };
             let command: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
-            self.propagation.pending.push((change.db, argv([command, &*change.key])));
+            self.propagation.stream.push(change.db, &[command, &change.key], false);
+            self.note_write_of(&space.seed, change.db, &change.key);
         }
         self.propagation.seen = changes.len();
     }
 
-    /// Hands the unit over: as a transaction if it has several commands that belong together.
-    #[cold]
-    pub(crate) fn propagate_unit(&mut self, recorder: &Recorder, together: bool) {
-        self.note_deletions(&recorder.changes);
+    /// Ends the unit: as a transaction if it has several commands that belong together.
+    #[inline]
+    pub(crate) fn end_propagated_unit(&mut self, space: &Keyspace, together: bool) {
+        if space.recorder.changes.len() != self.propagation.seen {
+            self.note_deletions(space);
+        }
         self.propagation.seen = 0;
-        let pending = &mut self.propagation.pending;
-        let (Some(first), Some(last)) = (pending.first(), pending.last()) else { return };
-        // In the databases of their neighbours, so that none has to be selected for them.
-        let (begin, end) = (first.0, last.0);
-        let transaction = together && pending.len() > 1;
-        if transaction {
-            self.effects.push(Effect::Propagate { db: begin, argv: argv([&b"MULTI"[..]]) });
-        }
-        self.effects.extend(pending.drain(..).map(|(db, argv)| Effect::Propagate { db, argv }));
-        if transaction {
-            self.effects.push(Effect::Propagate { db: end, argv: argv([&b"EXEC"[..]]) });
-        }
+        self.propagation.stream.end_unit(together);
     }
 }

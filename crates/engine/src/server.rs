@@ -9,8 +9,10 @@ use keyspace::Listening;
 
 use crate::blocking::Waiting;
 use crate::effect::Effect;
+use crate::hold::Holds;
 use crate::latency::Latency;
 use crate::pause::Pause;
+use crate::persistence::Persistence;
 use crate::propagate::Propagation;
 use crate::pubsub::PubSub;
 use crate::session::{SessionId, Sessions};
@@ -45,8 +47,12 @@ pub struct Server {
     pub(crate) stalled_us: u64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expiry: bool,
-    /// Somebody wants [`Effect::Propagate`]; see [`crate::Engine::listen_propagation`].
+    /// Somebody reads the stream of writes; see [`crate::Engine::listen_propagation`].
     pub listen_propagation: bool,
+    /// Replies that wait for what they tell of to be safe.
+    pub holds: Holds,
+    /// What is known of the files that hold the data.
+    pub persistence: Persistence,
     /// What is to be propagated of the unit that executes.
     pub(crate) propagation: Propagation,
     /// When the log last told of a browser.
@@ -66,6 +72,11 @@ impl Server {
         listening.set(Listening::PROPAGATE, self.listen_propagation);
         listening.set(Listening::BLOCKED, !self.waiting.is_empty());
         listening
+    }
+
+    /// Returns the offset after everything that was propagated.
+    pub fn stream_offset(&self) -> u64 {
+        self.propagation.stream.offset()
     }
 
     /// Returns whether clients must authenticate.

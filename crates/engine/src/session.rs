@@ -1,6 +1,6 @@
 //! What the server knows of one link: identity, protocol, transaction, subscriptions, output.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use base::time::Instant;
 use resp::decode::Request;
@@ -8,6 +8,7 @@ use resp::encode::Protocol;
 
 use crate::blocking::Blocked;
 use crate::client_memory::ClientMemory;
+use crate::hold::Held;
 
 /// A session's place in the table of sessions; reused after the session ends (unlike [`Session::client_id`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,8 @@ pub struct SessionId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Client,
+    /// The log, while it is loaded: what it says was allowed when it was said.
+    Log,
     /// Commands that this server gives itself (tests, replay).
     Internal,
 }
@@ -173,6 +176,10 @@ pub struct Session {
     pub out: Vec<u8>,
     /// How much of `out`'s front the driver has sent already.
     pub sent: usize,
+    /// The offset after the last write of this session.
+    pub(crate) written: u64,
+    /// Replies that may not be sent yet, in their order.
+    pub(crate) held: VecDeque<Held>,
     /// The session stands in the list of those with output.
     pub queued: bool,
     /// Since when the output exceeds its soft limit.
@@ -221,6 +228,8 @@ impl Session {
             postponed: false,
             out: Vec::new(),
             sent: 0,
+            written: 0,
+            held: VecDeque::new(),
             queued: false,
             soft_limit_since: None,
             created: now,

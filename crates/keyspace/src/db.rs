@@ -58,6 +58,8 @@ pub struct Keyspace {
     pub evictor: Evictor,
     /// Expired keys are hidden but not deleted (a replica, or writes are paused).
     pub keep_expired: bool,
+    /// The data set is being read back from what was logged: no key expires by itself, as its deletion was logged too.
+    pub loading: bool,
     pub(crate) ahead: Ahead,
 }
 
@@ -75,6 +77,7 @@ impl Keyspace {
             aging: Aging::Lru,
             evictor: Evictor::default(),
             keep_expired: false,
+            loading: false,
             ahead: Ahead::default(),
         }
     }

@@ -27,6 +27,8 @@ pub struct Keys<'a> {
     pub space: &'a mut Keyspace,
     pub db: usize,
     pub now_ms: i64,
+    /// Keys whose stamp is this or less are past their expiry; none is while the data set is being loaded.
+    pub due_ms: i64,
     /// Reads leave access ages as they are (CLIENT NO-TOUCH).
     pub no_touch: bool,
 }
@@ -34,12 +36,14 @@ pub struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// Returns the view of database `db` at `now_ms`.
     pub fn new(space: &'a mut Keyspace, db: usize, now_ms: i64, no_touch: bool) -> Keys<'a> {
-        Keys { space, db, now_ms, no_touch }
+        let due_ms = if space.loading { i64::MIN } else { now_ms };
+        Keys { space, db, now_ms, due_ms, no_touch }
     }
 
     /// Returns the same view of another database.
     pub fn other(&mut self, db: usize) -> Keys<'_> {
-        Keys { space: self.space, db, now_ms: self.now_ms, no_touch: self.no_touch }
+        let Keys { now_ms, due_ms, no_touch, .. } = *self;
+        Keys { space: self.space, db, now_ms, due_ms, no_touch }
     }
 
     /// Finds a live key for writing; a key past its expiry is deleted first, and that is recorded.
@@ -48,7 +52,7 @@ impl<'a> Keys<'a> {
         let Keyspace { dbs, recorder, keep_expired, ahead, seed, .. } = &mut *self.space;
         let found = dbs[self.db].table.find_hashed(key, ahead.hash(seed, key))?;
         match found.get().stamp() {
-            Some(at) if at <= self.now_ms => {
+            Some(at) if at <= self.due_ms => {
                 if !*keep_expired {
                     let entry = found.remove();
                     recorder.expire(self.db, key, entry);
@@ -66,7 +70,7 @@ impl<'a> Keys<'a> {
         let Keyspace { dbs, recorder, keep_expired, rng, aging, ahead, seed, .. } = &mut *self.space;
         let mut found = dbs[self.db].table.find_hashed(key, ahead.hash(seed, key))?;
         match found.get().stamp() {
-            Some(at) if at <= self.now_ms => {
+            Some(at) if at <= self.due_ms => {
                 if !*keep_expired {
                     let entry = found.remove();
                     recorder.expire(self.db, key, entry);
@@ -108,7 +112,7 @@ impl<'a> Keys<'a> {
             return None;
         };
         match found.get().stamp() {
-            Some(at) if at <= self.now_ms => {
+            Some(at) if at <= self.due_ms => {
                 if !*keep_expired {
                     let entry = found.remove();
                     recorder.expire(self.db, key, entry);
@@ -163,7 +167,7 @@ impl<'a> Keys<'a> {
     pub fn live(&self, key: &[u8]) -> Option<&Entry> {
         let entry = self.space.dbs[self.db].table.get(key)?;
         match entry.stamp() {
-            Some(at) if at <= self.now_ms => None,
+            Some(at) if at <= self.due_ms => None,
             _ => Some(entry),
         }
     }
@@ -204,7 +208,7 @@ impl<'a> Keys<'a> {
         let Keyspace { dbs, recorder, rng, aging, ahead, seed, .. } = &mut *self.space;
         let table = &mut dbs[self.db].table;
         let slot = match table.entry_hashed(key, ahead.hash(seed, key)) {
-            Slot::Occupied(found) if matches!(found.get().stamp(), Some(at) if at <= self.now_ms) => {
+            Slot::Occupied(found) if matches!(found.get().stamp(), Some(at) if at <= self.due_ms) => {
                 let (entry, vacant) = found.vacate();
                 recorder.expire(self.db, key, entry);
                 Slot::Vacant(vacant)

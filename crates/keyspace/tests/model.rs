@@ -307,7 +307,7 @@ fn deletions_by_the_server_are_recorded_for_those_who_propagate_and_other_change
         keys.set_text(key, b"value", Stamp::At(200));
         keys.changed(Class::String, "set", key);
     }
-    keys.now_ms = 200;
+    (keys.now_ms, keys.due_ms) = (200, 200);
     assert!(keys.lookup(b"a").is_none());
     space.evict_one(Scope::All, Order::Random, 5, 200, false).unwrap();
     let events: Vec<_> = space.recorder.changes.iter().map(|change| (&*change.key, change.event)).collect();
@@ -320,7 +320,7 @@ fn kept_keys_are_hidden_until_they_may_be_deleted() {
     space.keep_expired = true;
     let mut keys = Keys::new(&mut space, 0, 100, false);
     keys.set_text(b"key", b"value", Stamp::At(200));
-    keys.now_ms = 200;
+    (keys.now_ms, keys.due_ms) = (200, 200);
     assert!(keys.lookup(b"key").is_none() && keys.find(b"key").is_none() && keys.live(b"key").is_none());
     assert!(!keys.delete(b"key", "del", false));
     assert_eq!((keys.space.dbs[0].len(), keys.space.recorder.expired), (1, 0));

@@ -5,10 +5,16 @@
 #![forbid(unsafe_code)]
 
 mod link;
+mod loading;
 mod node;
+mod persist;
+mod rewrite;
 
 pub use engine::effect::LogLevel;
+pub use engine::persistence::Snapshot;
 pub use engine::session::{Closing, SessionId as LinkId};
 pub use engine::{Effect, Host};
 pub use link::{Input, Peer};
+pub use loading::{Ended, FileToLoad};
 pub use node::Node;
+pub use persist::Written;

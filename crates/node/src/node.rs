@@ -16,16 +16,26 @@ use resp::batch::Batch;
 use resp::decode::Limits;
 
 use crate::link::{Input, Link, Peer, Stall};
+use crate::loading::Loading;
+use crate::persist::Persist;
 
 /// A server without its I/O.
 pub struct Node {
     pub engine: Engine,
     /// By session id.
     links: Vec<Option<Link>>,
-    effects: VecDeque<Effect>,
+    pub(crate) effects: VecDeque<Effect>,
     /// Requests decoded ahead, and which of them belong to each input.
     batch: Batch,
     decoded: Vec<Range<usize>>,
+    pub(crate) persist: Persist,
+    /// There while the data set is being read from its files.
+    pub(crate) loading: Option<Box<Loading>>,
+    /// Somebody looks at the stream of writes.
+    pub(crate) observed: bool,
+    /// What was propagated since the observer took it last.
+    seen: Vec<(usize, Vec<Vec<u8>>)>,
+    seen_db: usize,
     /// Requests decoded ahead when those of `batch` that one link sent have been executed.
     next_batch: Batch,
 }
@@ -40,7 +50,33 @@ impl Node {
             batch: Batch::default(),
             decoded: Vec::new(),
             next_batch: Batch::default(),
+            persist: Persist::default(),
+            loading: None,
+            observed: false,
+            seen: Vec::new(),
+            seen_db: 0,
         }
+    }
+
+    /// Keeps what is propagated for [`Node::take_propagated`].
+    pub fn observe(&mut self) {
+        self.observed = true;
+        self.engine.listen_propagation(true);
+    }
+
+    /// Returns what was propagated since the last time: commands, each with its database.
+    pub fn take_propagated(&mut self) -> Vec<(usize, Vec<Vec<u8>>)> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Passes on what was written while requests were executed.
+    #[inline]
+    fn end_turn(&mut self, now: Now) {
+        if self.observed {
+            let commands = self.engine.stream().peek(|taken| taken.commands(&mut self.seen_db));
+            self.seen.extend(commands);
+        }
+        self.feed_log(now);
     }
 
     /// Opens a link.
@@ -77,6 +113,9 @@ impl Node {
     ///
     /// The keys that the requests will ask for are brought near while others are executed.
     pub fn handle_inputs(&mut self, now: Now, host: &dyn Host, buffer: &[u8], inputs: &[Input]) {
+        if self.is_stopping() {
+            return;
+        }
         let start = host.ticks();
         let mut now_there = now;
         let mut inputs = inputs;
@@ -93,6 +132,7 @@ impl Node {
             inputs = &inputs[count..];
         }
         self.engine.keyspace.expect_nothing();
+        self.end_turn(now_there);
     }
 
     /// Decodes the first requests of the first inputs, and expects their keys; returns how many inputs that were.
@@ -147,11 +187,13 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Now, host: &dyn Host) {
         self.engine.periodic(now, host);
         self.settle(now, host);
+        self.end_turn(now);
+        self.tend_files(now);
     }
 
     /// Returns when [`Node::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.engine.next_periodic()
+        self.engine.next_periodic().into_iter().chain(self.files_due()).min()
     }
 
     /// Returns the next thing that the driver is asked to do.
@@ -173,7 +215,11 @@ impl Node {
     /// Returns the bytes to send on a link.
     #[inline]
     pub fn output(&self, id: SessionId) -> &[u8] {
-        self.engine.server.sessions.get(id).map_or(&[], |session| &session.out[session.sent..])
+        self.engine
+            .server
+            .sessions
+            .get(id)
+            .map_or(&[], |session| &session.out[session.sent..session.sent + session.sendable()])
     }
 
     /// Says that the first `count` bytes of [`Node::output`] were sent.
@@ -198,7 +244,11 @@ impl Node {
 
     /// Returns whether the link is to be closed.
     pub fn closing(&self, id: SessionId) -> Closing {
-        self.engine.server.sessions.get(id).map_or(Closing::Now, |session| session.closing)
+        self.engine.server.sessions.get(id).map_or(Closing::Now, |session| match session.closing {
+            // What is held is still to be said.
+            Closing::AfterReply if session.sendable() < session.unsent() => Closing::No,
+            closing => closing,
+        })
     }
 
     /// Goes on with the requests that a link has kept.
@@ -330,7 +380,7 @@ impl Node {
 
     /// Collects what the engine asks for; what concerns links is done here, and may ask for more.
     #[inline]
-    fn settle(&mut self, now: Now, host: &dyn Host) {
+    pub(crate) fn settle(&mut self, now: Now, host: &dyn Host) {
         while !self.engine.server.effects.is_empty() {
             self.take_effects(now, host);
         }
@@ -347,6 +397,13 @@ impl Node {
                         }
                     }
                 }
+                Effect::Save => self.save(now),
+                Effect::RewriteLog => self.rewrite_log(now),
+                Effect::Reconfigured => self.reconfigure_log(now),
+                Effect::Shutdown => {
+                    self.end_turn(now);
+                    self.stop(now);
+                }
                 effect => self.effects.push_back(effect),
             }
         }
@@ -355,7 +412,7 @@ impl Node {
 
 /// Expects the keys of the requests from `first` on: the word after a command's name usually is one.
 #[inline]
-fn expect_keys(keyspace: &mut Keyspace, db: usize, batch: &Batch, first: usize, bytes: &[u8]) {
+pub(crate) fn expect_keys(keyspace: &mut Keyspace, db: usize, batch: &Batch, first: usize, bytes: &[u8]) {
     for index in first..batch.len() {
         if let Some(key) = batch.request(index, bytes).0.get(1) {
             keyspace.expect(db, key);

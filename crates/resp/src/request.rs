@@ -57,6 +57,24 @@ impl<'a> Request<'a> {
         self.ranges.iter().map(move |&(start, end)| &buf[start as usize..end as usize])
     }
 
+    /// Returns the bytes of the request as it was sent, if they are what an encoder would make of its arguments.
+    ///
+    /// Those of an inline command are not, nor those with leading zeros in a length.
+    #[inline]
+    pub fn encoded(&self) -> Option<&'a [u8]> {
+        let (first, last) = (*self.ranges.first()?, *self.ranges.last()?);
+        // Each argument needs at least its header and two line ends: where there is no more than that, nothing else is.
+        let header = 3 + digits(self.ranges.len());
+        let mut size = header;
+        for &(start, end) in self.ranges {
+            let length = (end - start) as usize;
+            size += length + 5 + digits(length);
+        }
+        let begin = (first.0 as usize).checked_sub(header + 3 + digits((first.1 - first.0) as usize))?;
+        let encoded = self.buf.get(begin..last.1 as usize + 2)?;
+        (encoded.len() == size && encoded[0] == b'*' && encoded[header] == b'$').then_some(encoded)
+    }
+
     /// Returns how many bytes of the link's buffer the request took.
     #[inline]
     pub fn consumed(&self) -> usize {
@@ -64,9 +82,29 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Returns how many digits a length has.
+#[inline]
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_was_encoded_plainly_is_handed_on_as_it_is() {
+        let sent = b"*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$10\r\n0123456789\r\n$0\r\n\r\n*1";
+        let request = Request::new(sent, &[(22, 25), (32, 42), (48, 48)]);
+        assert_eq!(request.iter().collect::<Vec<_>>(), [&b"SET"[..], b"0123456789", b""]);
+        assert_eq!(request.encoded(), Some(&sent[14..50]));
+        let zeros = b"*2\r\n$3\r\nGET\r\n$01\r\na\r\n";
+        assert_eq!(Request::new(zeros, &[(8, 11), (18, 19)]).encoded(), None);
+        let inline = b"GET a\r\n";
+        assert_eq!(Request::new(inline, &[(0, 3), (4, 5)]).encoded(), None);
+        assert_eq!(Request::new(b"................GETa..", &[(16, 19), (19, 20)]).encoded(), None);
+        assert_eq!(Request::new(b"", &[]).encoded(), None);
+    }
 
     #[test]
     fn arguments_are_views_of_the_buffer() {

@@ -10,22 +10,29 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::time::Now;
+use config::Supervised;
 use engine::SessionId;
 use engine::effect::LogLevel;
 use mio::net::TcpStream;
-use mio::{Events, Poll, Registry, Token};
+use mio::{Events, Poll, Registry, Token, Waker};
 use node::{Closing, Effect, Input, Node, Peer};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::connection::{Connection, Stream};
 use crate::host::Machine;
 use crate::listener::{self, Place};
+use crate::loader::{Loader, Step};
 use crate::signals::{self, Signals};
+use crate::storage::{CHILD_TOKEN, DISK_TOKEN, Storage};
 use crate::text::reason;
-use crate::{crash, log};
+use crate::{crash, log, supervisor};
+
+/// How long loading goes on before clients are looked after.
+const LOAD_TURN: Duration = Duration::from_millis(10);
 
 /// The buffer that links share: what is complete in it is executed in the same turn.
 const READ_BYTES: usize = 128 * 1024;
@@ -52,6 +59,12 @@ pub(crate) struct EventLoop {
     node: Node,
     machine: Machine,
     signals: Signals,
+    storage: Storage,
+    /// There until the data set is loaded.
+    loader: Option<Loader>,
+    /// There is more to load at once.
+    loads: bool,
+    supervised: Supervised,
     /// By session id.
     connections: Vec<Option<Connection>>,
     buffer: Box<[u8]>,
@@ -72,8 +85,20 @@ pub(crate) struct EventLoop {
 
 impl EventLoop {
     /// Returns the loop of a node.
-    pub(crate) fn new(poll: Poll, node: Node, machine: Machine, signals: Signals) -> io::Result<EventLoop> {
-        let registry = poll.registry().try_clone()?;
+    ///
+    /// The error says why the data set cannot be loaded, or the loop not be set up.
+    pub(crate) fn new(
+        poll: Poll,
+        mut node: Node,
+        machine: Machine,
+        signals: Signals,
+        supervised: Supervised,
+        waker: Arc<Waker>,
+    ) -> Result<EventLoop, String> {
+        let failed = |error: io::Error| format!("Creating the event loop failed: {}", reason(&error));
+        let registry = poll.registry().try_clone().map_err(failed)?;
+        let storage = Storage::new(waker);
+        let loader = Loader::begin(&mut node, &machine, storage.waker())?;
         let now = machine.clock.now();
         Ok(EventLoop {
             poll,
@@ -81,6 +106,10 @@ impl EventLoop {
             node,
             machine,
             signals,
+            storage,
+            loader: Some(loader),
+            loads: true,
+            supervised,
             connections: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             filled: 0,
@@ -107,6 +136,11 @@ impl EventLoop {
                 let token = event.token();
                 if token == signals::TOKEN {
                     self.take_signal();
+                } else if token == DISK_TOKEN {
+                    // What is done is taken at the end of the turn.
+                } else if token == CHILD_TOKEN {
+                    self.storage.hear_child(&mut self.node, &self.machine);
+                    self.carry_out();
                 } else if let Some(place) = listener::place(token) {
                     self.accept(place);
                 } else {
@@ -122,10 +156,12 @@ impl EventLoop {
             }
             self.go_on();
             self.execute();
+            self.load();
             if self.node.poll_timeout().is_some_and(|at| at <= self.now.instant) {
                 self.node.handle_timeout(self.now, &self.machine);
                 self.carry_out();
             }
+            self.report();
             while let Some(id) = self.node.poll_output() {
                 self.send(id, false);
             }
@@ -135,9 +171,64 @@ impl EventLoop {
         }
     }
 
+    /// Tells the node what became of tasks for the disk, and does what follows.
+    #[inline]
+    fn report(&mut self) {
+        while self.storage.report(&mut self.node, &self.machine) {
+            self.carry_out();
+        }
+    }
+
+    /// Loads a part of the data set, if it is not there yet.
+    fn load(&mut self) {
+        let Some(loader) = &mut self.loader else { return };
+        let started = self.machine.clock.now();
+        // As many pieces as do not keep clients waiting for long.
+        loop {
+            match loader.step(&mut self.node, &self.machine) {
+                Ok(Step::More) => {
+                    self.loads = true;
+                    let spent = self.machine.clock.now().instant.saturating_since(started.instant);
+                    if spent > LOAD_TURN {
+                        break;
+                    }
+                }
+                Ok(Step::Wait) => {
+                    self.loads = false;
+                    break;
+                }
+                Ok(Step::Done) => {
+                    (self.loader, self.loads) = (None, false);
+                    self.carry_out();
+                    self.ready();
+                    break;
+                }
+                Err(reason) => {
+                    log::warning(&format!("Fatal error loading the DB: {reason}. Exiting."));
+                    (self.loader, self.exit) = (None, Some(1));
+                    return;
+                }
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Says that clients are served from now on.
+    fn ready(&self) {
+        let listeners = self.machine.listeners.borrow();
+        for (kind, open) in [("tcp", !listeners.tcp.is_empty()), ("unix", listeners.unix.is_some())] {
+            if open {
+                log::notice(&format!("Ready to accept connections {kind}"));
+            }
+        }
+        if self.supervised == Supervised::Systemd {
+            supervisor::tell("STATUS=Ready to accept connections\nREADY=1\n");
+        }
+    }
+
     /// Returns how long the next wait for events may last.
     fn wait(&self) -> Option<Duration> {
-        if !self.unread.is_empty() || (!self.unaccepted.is_empty() && !self.out_of_files) {
+        if self.loads || !self.unread.is_empty() || (!self.unaccepted.is_empty() && !self.out_of_files) {
             return Some(Duration::ZERO);
         }
         let wait = self.node.poll_timeout().map(|at| at.saturating_since(self.now.instant));
@@ -366,26 +457,36 @@ impl EventLoop {
                 std::thread::sleep(time);
                 self.now = self.machine.clock.now();
             }
-            Effect::Shutdown { .. } => self.stop(),
+            Effect::Shutdown => self.stop(),
             Effect::Crash(why) => crash::crash(&why),
-            // Nobody listens: there is no log of commands and no replica.
-            Effect::Propagate { .. } => {}
+            Effect::Disk(id, task) => self.machine.disk.borrow_mut().submit(id, task),
+            Effect::Fork { kind, path, rename_to } => {
+                let EventLoop { storage, registry, node, machine, .. } = self;
+                storage.fork(registry, node, machine, kind, &path, rename_to.as_deref());
+            }
+            Effect::KillChild => self.storage.kill_child(),
             // These the node keeps for itself.
-            Effect::Unblocked(_) | Effect::Resume => {}
+            Effect::Unblocked(_)
+            | Effect::Resume
+            | Effect::Save
+            | Effect::RewriteLog
+            | Effect::Reconfigured => {}
         }
     }
 
     fn take_signal(&mut self) {
         if let Some(name) = self.signals.take() {
             log::notice(&format!("Received {name} scheduling shutdown..."));
-            self.stop();
+            let config = &self.node.engine.server.config;
+            let wish = if name == "SIGINT" { config.shutdown_on_sigint } else { config.shutdown_on_sigterm };
+            self.node.shut_down(self.now, &self.machine, wish);
+            self.carry_out();
         }
     }
 
     /// Ends the turn, and then the loop.
     fn stop(&mut self) {
         if self.exit.is_none() {
-            log::notice("User requested shutdown...");
             self.machine.listeners.borrow_mut().close();
             self.exit = Some(0);
         }

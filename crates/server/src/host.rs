@@ -11,10 +11,15 @@ use engine::host::{Refused, Report, RewriteError};
 use node::Host;
 
 use crate::clock::Clock;
+use crate::disk::Disk;
+use rdb::{Sink, SinkError};
+
+use crate::file_sink;
 use crate::free::Freeing;
 use crate::listener::Listeners;
 use crate::memory::{self, ThreadCounters};
 use crate::process::{self, Who};
+use crate::reading::Reading;
 use crate::text::reason;
 use crate::{crash, log, oom, title};
 
@@ -24,6 +29,7 @@ pub(crate) struct Machine {
     pub(crate) memory: ThreadCounters,
     pub(crate) listeners: RefCell<Listeners>,
     pub(crate) freeing: RefCell<Freeing>,
+    pub(crate) disk: RefCell<Disk>,
     pub(crate) config_file: Option<PathBuf>,
     /// The name under which the process was started.
     pub(crate) program: String,
@@ -100,6 +106,37 @@ impl Host for Machine {
         replace(path, &rewrite(&old)).map_err(failed)
     }
 
+    fn write_file(
+        &self,
+        path: &str,
+        write: &mut dyn FnMut(&mut dyn Sink) -> Result<u64, SinkError>,
+    ) -> Result<(), String> {
+        file_sink::save(Path::new(path), true, |sink| write(sink)).map(|_| ())
+    }
+
+    fn read_file(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<usize, String>,
+    ) -> Result<(), String> {
+        let failed = |error: io::Error| format!("{path}: {}", reason(&error));
+        let mut reading = Reading::open(Path::new(path), None).map_err(failed)?;
+        let (mut rest, mut tried) = (Vec::new(), 0);
+        while let Some(piece) = reading.next().map_err(failed)? {
+            rest.extend_from_slice(&piece);
+            reading.give_back(piece);
+            if rest.len() >= 2 * tried {
+                let taken = take(&rest)?;
+                rest.drain(..taken);
+                tried = rest.len();
+            }
+        }
+        match take(&rest)? {
+            taken if taken == rest.len() => Ok(()),
+            _ => Err(format!("{path}: the file ends too early")),
+        }
+    }
+
     fn purge(&self) {
         memory::purge();
     }
@@ -115,6 +152,8 @@ impl Machine {
         match parameter {
             "dir" => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(&config.dir));
+                // Tasks under way are meant for the old one.
+                self.disk.borrow().settle();
                 std::env::set_current_dir(path).map_err(|error| reason(&error))?;
                 if let Ok(dir) = std::env::current_dir() {
                     config.set_dir(dir.as_os_str().as_bytes().to_vec());

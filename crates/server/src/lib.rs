@@ -8,31 +8,26 @@ mod clock;
 mod config_files;
 mod connection;
 mod crash;
-#[allow(dead_code)] // The event loop does not ask for it yet.
 mod disk;
 mod event_loop;
-#[allow(dead_code)] // As the disk.
 mod file_sink;
-#[allow(dead_code)] // As the disk.
 mod files;
-#[allow(dead_code)] // As the disk.
 mod fork;
 mod free;
 mod host;
 mod listener;
+mod loader;
 mod log;
 mod logo;
 mod memory;
 mod oom;
-#[allow(dead_code)] // As the disk.
 mod page_cache;
 mod process;
-#[allow(dead_code)] // As the disk.
 mod reading;
 mod signals;
-#[allow(dead_code)] // As the disk.
 mod snapshot;
 mod start;
+mod storage;
 mod supervisor;
 mod text;
 mod title;

@@ -5,20 +5,23 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::version::{REDIS_VERSION, VERSION};
 use config::{CommandLine, Config, Supervised};
-use mio::Poll;
+use mio::{Poll, Waker};
 use node::Node;
 
 use crate::clock::Clock;
 use crate::config_files::{self, Setup};
+use crate::disk::Disk;
 use crate::event_loop::EventLoop;
 use crate::free::Freeing;
 use crate::host::Machine;
 use crate::listener::Listeners;
 use crate::memory::ThreadCounters;
 use crate::signals::Signals;
+use crate::storage::DISK_TOKEN;
 use crate::text::reason;
 use crate::{crash, log, logo, memory, oom, process, supervisor, title};
 
@@ -75,16 +78,17 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
     let poll = Poll::new().map_err(failed)?;
     let signals = Signals::listen(poll.registry()).map_err(failed)?;
     let listeners = Listeners::open(&config, poll.registry().try_clone().map_err(failed)?)?;
+    let waker = Arc::new(Waker::new(poll.registry(), DISK_TOKEN).map_err(failed)?);
     let clock = Clock::new();
     log::notice(&format!("monotonic clock: {}", clock.source()));
     logo::show(&config);
 
     let seed = entropy().map_err(|error| format!("No randomness to be had: {}", reason(&error)))?;
-    let (tcp, unix) = (!listeners.tcp.is_empty(), listeners.unix.is_some());
     let machine = Machine {
         memory: ThreadCounters::new(),
         listeners: listeners.into(),
         freeing: Freeing::default().into(),
+        disk: Disk::new(Arc::clone(&waker)).into(),
         config_file: file,
         program,
         oom_score,
@@ -96,14 +100,8 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
     // Without that thread, pages that were freed go back only while this one happens to allocate.
     memory::set_background_thread(config.jemalloc_bg_thread);
     let node = Node::new(config, table, seed, machine.clock.now());
-    let mut event_loop = EventLoop::new(poll, node, machine, signals).map_err(failed)?;
     log::notice("Server initialized");
-    for (kind, _) in [("tcp", tcp), ("unix", unix)].into_iter().filter(|(_, open)| *open) {
-        log::notice(&format!("Ready to accept connections {kind}"));
-    }
-    if supervised == Supervised::Systemd {
-        supervisor::tell("STATUS=Ready to accept connections\nREADY=1\n");
-    }
+    let mut event_loop = EventLoop::new(poll, node, machine, signals, supervised, waker)?;
 
     let code = event_loop.run();
     if supervised == Supervised::Systemd {

@@ -1,10 +1,14 @@
 //! What a node may measure and ask for, without a machine around it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use base::time::Now;
 use config::Config;
 use engine::host::{Refused, Report, RewriteError};
-use node::Host;
+use node::{Host, Node, Snapshot, Written};
+use rdb::{Sink, SinkError};
 
 /// Deterministic measurements: every look at a meter moves it by a fixed step.
 #[derive(Debug)]
@@ -13,6 +17,8 @@ pub struct VirtualHost {
     memory: Cell<usize>,
     relief: Cell<usize>,
     config_file: RefCell<Option<String>>,
+    /// Files that were written at once, by name.
+    files: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Default for VirtualHost {
@@ -22,6 +28,7 @@ impl Default for VirtualHost {
             memory: Cell::new(MEMORY_AT_REST),
             relief: Cell::new(0),
             config_file: RefCell::new(None),
+            files: RefCell::default(),
         }
     }
 }
@@ -44,6 +51,29 @@ impl VirtualHost {
     /// Returns the text of the configuration file.
     pub fn config_file(&self) -> Option<String> {
         self.config_file.borrow().clone()
+    }
+}
+
+impl VirtualHost {
+    /// Does at once what a child process would do in its time: writes the snapshot of this moment to a file.
+    pub fn fork(&self, node: &mut Node, now: Now, kind: Snapshot, path: &str) {
+        let mut bytes = Bytes::default();
+        let written = node.write_snapshot(now, self.memory.get(), kind, &mut bytes, &mut |_| {});
+        let written = written.map(|_| Written { bytes: bytes.0.len() as u64, copied: 0 });
+        self.files.borrow_mut().insert(path.to_owned(), bytes.0);
+        node.forked(Duration::ZERO);
+        node.snapshot_done(now, written.map_err(|error| error.reason));
+    }
+}
+
+/// A sink that keeps what it is given.
+#[derive(Debug, Default)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Sink for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
     }
 }
 
@@ -88,6 +118,30 @@ impl Host for VirtualHost {
         let text = file.as_deref().ok_or(RewriteError::NoFile)?;
         *file = Some(String::from_utf8_lossy(&rewrite(text.as_bytes())).into_owned());
         Ok(())
+    }
+
+    fn write_file(
+        &self,
+        path: &str,
+        write: &mut dyn FnMut(&mut dyn Sink) -> Result<u64, SinkError>,
+    ) -> Result<(), String> {
+        let mut bytes = Bytes::default();
+        write(&mut bytes).map_err(|error| error.reason)?;
+        self.files.borrow_mut().insert(path.to_owned(), bytes.0);
+        Ok(())
+    }
+
+    fn read_file(
+        &self,
+        path: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<usize, String>,
+    ) -> Result<(), String> {
+        let files = self.files.borrow();
+        let bytes = files.get(path).ok_or_else(|| format!("{path}: No such file or directory"))?;
+        match take(bytes)? {
+            taken if taken == bytes.len() => Ok(()),
+            _ => Err(format!("{path}: the file ends too early")),
+        }
     }
 
     fn purge(&self) {}

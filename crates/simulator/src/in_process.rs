@@ -54,17 +54,21 @@ impl InProcess {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
                 Effect::Stall(time) => self.clock.advance(time),
-                Effect::Shutdown { .. } | Effect::Crash(_) => ended = true,
-                // Scenarios leave out what holds the commands of one request together.
-                Effect::Propagate { argv, .. } if matches!(&argv[..], [word] if matches!(&**word, b"MULTI" | b"EXEC")) =>
-                    {}
-                Effect::Propagate { argv, .. } => {
-                    let words = argv.into_iter().map(Vec::from).collect();
-                    self.effects.push(testkit::Effect { kind: "propagate".into(), words });
-                }
+                Effect::Shutdown | Effect::Crash(_) => ended = true,
                 Effect::Close { session, .. } => self.close(session),
+                Effect::Fork { kind, path, rename_to } => {
+                    let path = rename_to.unwrap_or(path);
+                    self.host.fork(&mut self.node, self.clock.now(), kind, &path);
+                }
+                Effect::Disk(..) => unreachable!("a scenario's server has no log"),
                 // Freed by being dropped; lines of the log have no reader here; the node keeps the others for itself.
-                Effect::Free(_) | Effect::Log(..) | Effect::Unblocked(_) | Effect::Resume => {}
+                _ => {}
+            }
+        }
+        for (_, words) in self.node.take_propagated() {
+            // Scenarios leave out what holds the commands of one request together.
+            if !matches!(&words[..], [word] if matches!(&**word, b"MULTI" | b"EXEC")) {
+                self.effects.push(testkit::Effect { kind: "propagate".into(), words });
             }
         }
         while let Some(id) = self.node.poll_output() {
@@ -189,6 +193,6 @@ fn start(seed: u64, clock: &Clock) -> Node {
             .unwrap_or_else(|error| panic!("{name} {value:?} is refused: {error}"));
     }
     let mut node = Node::new(config, Table::standard(), seed, clock.now());
-    node.engine.listen_propagation(true);
+    node.observe();
     node
 }

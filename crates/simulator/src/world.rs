@@ -118,7 +118,7 @@ impl World {
         let table = Table::standard();
         let replica = Replica::new(config.clone(), clock.now());
         let mut node = Node::new(config, table, rng.next_u64(), clock.now());
-        node.engine.listen_propagation(true);
+        node.observe();
         let modelled = rng.below(3) != 0;
         let game = match modelled {
             true => Game::Modelled { workload: Workload::new(&mut rng), model: Box::new(Model::new(4)) },
@@ -265,18 +265,18 @@ impl World {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
                 Effect::Stall(time) => self.clock.advance(time),
-                Effect::Shutdown { .. } => return Err("the node wants to stop".into()),
+                Effect::Shutdown => return Err("the node wants to stop".into()),
                 Effect::Crash(text) => return Err(format!("the node wants to crash: {text}")),
-                Effect::Propagate { db, argv } => {
-                    let words = argv.into_iter().map(Vec::from).collect();
-                    self.replica.apply(self.clock.now(), db, words)?;
+                Effect::Fork { kind, path, rename_to } => {
+                    let path = rename_to.unwrap_or(path);
+                    self.host.fork(&mut self.node, self.clock.now(), kind, &path);
                 }
-                Effect::Close { .. }
-                | Effect::Free(_)
-                | Effect::Log(..)
-                | Effect::Unblocked(_)
-                | Effect::Resume => {}
+                Effect::Disk(..) => return Err("the node wants something written without a log".into()),
+                _ => {}
             }
+        }
+        for (db, words) in self.node.take_propagated() {
+            self.replica.apply(self.clock.now(), db, words)?;
         }
         while let Some(id) = self.node.poll_output() {
             let now = self.clock.now().instant;

@@ -5,7 +5,7 @@ use keyspace::db::Aging;
 use keyspace::evict::{Order, Scope};
 use keyspace::{Keyspace, Limits};
 
-use crate::effect::LogLevel;
+use crate::effect::{Effect, LogLevel};
 use crate::host::{Refused, RewriteError};
 use crate::table::{self, Command, command};
 use crate::{Args, Cx, Error, Reply, Result};
@@ -61,7 +61,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
     while let Ok(name) = args.next() {
         pairs.push((name, args.next()?));
     }
-    let caller = Caller { local: cx.session.is_local(), loading: false };
+    let caller = Caller { local: cx.session.is_local(), loading: cx.server.persistence.loading.is_some() };
     let changes = cx.server.config.set_many(&pairs, caller).map_err(|error| refused(&error))?;
     let names: Vec<&'static str> = changes.params().iter().map(|param| param.name).collect();
     if !names.is_empty() {
@@ -73,6 +73,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
         }
         apply(&cx.server.config, cx.keys.space);
         cx.server.limit_clients();
+        cx.server.effects.push(Effect::Reconfigured);
     }
     out.ok();
     Ok(())

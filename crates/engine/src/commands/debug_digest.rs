@@ -58,9 +58,7 @@ impl Digest {
                     for (member, score) in zset.iter() {
                         let mut one = Digest::default();
                         one.mix_item(member);
-                        let mut text = Vec::new();
-                        base::number::push_f64(&mut text, score);
-                        one.mix(&text);
+                        one.mix(seventeen_digits(score).as_bytes());
                         self.join(&one.0);
                     }
                 }
@@ -90,6 +88,30 @@ impl Digest {
     }
 }
 
+/// Returns a score as C's `%.17g` prints it, as digests of Redis 7.0 have it.
+fn seventeen_digits(score: f64) -> String {
+    if !score.is_finite() {
+        return match (score.is_nan(), score < 0.0) {
+            (true, _) => "nan".into(),
+            (_, true) => "-inf".into(),
+            (_, false) => "inf".into(),
+        };
+    }
+    let scientific = format!("{score:.16e}");
+    let (digits, exponent) = scientific.split_once('e').expect("Rust prints one");
+    let exponent: i32 = exponent.parse().expect("a number");
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..17).contains(&exponent) {
+        trim(&format!("{score:.*}", (16 - exponent) as usize))
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", trim(digits), exponent.abs())
+    }
+}
+
 /// Returns the digest of all databases.
 pub(super) fn digest_of(keyspace: &Keyspace) -> Digest {
     let mut all = Digest::default();
@@ -103,4 +125,27 @@ pub(super) fn digest_of(keyspace: &Keyspace) -> Digest {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_printed_as_c_prints_them() {
+        for (score, text) in [
+            (0.1, "0.10000000000000001"),
+            (1.0, "1"),
+            (-0.0, "-0"),
+            (1e17, "1e+17"),
+            (12345678901234567.0, "12345678901234568"),
+            (1e-5, "1.0000000000000001e-05"),
+            (0.00012, "0.00012"),
+            (2.5e300, "2.5000000000000001e+300"),
+            (f64::INFINITY, "inf"),
+            (3.25, "3.25"),
+        ] {
+            assert_eq!(seventeen_digits(score), text);
+        }
+    }
 }

@@ -163,6 +163,7 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, unit: U
     let (key, time) = (args.key()?, args.next()?);
     let conditions = Conditions::parse(args)?;
     let at = moment(cx, time, unit)?;
+    let due_ms = cx.keys.due_ms;
     let Some(mut found) = cx.keys.find_touched(key) else {
         out.int(0);
         return Ok(());
@@ -171,7 +172,7 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, unit: U
         out.int(0);
         return Ok(());
     }
-    if at <= cx.now.unix_ms() {
+    if at <= due_ms {
         let lazy = cx.server.config.lazyfree_lazy_expire;
         cx.keys.delete(key, "del", lazy);
         cx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);

@@ -3,10 +3,12 @@
 use std::fmt::{Display, Write};
 
 use base::crc64::crc64;
+use base::time::Now;
 use base::version::{REDIS_VERSION, VERSION};
 use config::{Config, Supervised};
 
 use crate::memory::Overhead;
+use crate::persistence::{Child, Snapshot};
 use crate::session::Closing;
 use crate::{Args, Cx, Reply, Result};
 
@@ -242,37 +244,65 @@ fn memory(cx: &mut Cx<'_>, fields: &mut Fields) {
 }
 
 fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
-    fields.zeros(&[
-        "loading",
-        "async_loading",
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-    ]);
-    fields.field("current_fork_perc", "0.00");
-    fields.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    fields.field("rdb_changes_since_last_save", cx.keys.space.recorder.dirty);
-    fields.field("rdb_bgsave_in_progress", 0);
-    // As Redis does, the start counts as the first save.
-    fields.field("rdb_last_save_time", cx.server.started.unix_secs());
-    fields.field("rdb_last_bgsave_status", "ok");
-    fields.field("rdb_last_bgsave_time_sec", -1);
-    fields.field("rdb_current_bgsave_time_sec", -1);
-    fields.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-    ]);
-    fields.field("aof_last_rewrite_time_sec", -1);
-    fields.field("aof_current_rewrite_time_sec", -1);
-    fields.field("aof_last_bgrewrite_status", "ok");
-    fields.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    fields.field("aof_last_write_status", "ok");
-    fields.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    let known = &cx.server.persistence;
+    let seconds = |since: &Now| cx.now.instant.saturating_since(since.instant).as_secs();
+    let (child, log) = (&known.child, &known.log);
+    fields.field("loading", u8::from(known.loading.is_some()));
+    fields.field("async_loading", 0);
+    fields.field("current_cow_peak", child.map_or(0, |child| child.copied_peak));
+    fields.field("current_cow_size", child.map_or(0, |child| child.copied));
+    let age = |child: Child| cx.now.instant.saturating_since(child.reported).as_secs();
+    fields.field("current_cow_size_age", child.map_or(0, age));
+    let done = |child: Child| child.keys_done as f64 * 100.0 / child.keys_total.max(1) as f64;
+    fields.field("current_fork_perc", format_args!("{:.2}", child.map_or(0.0, done)));
+    fields.field("current_save_keys_processed", child.map_or(0, |child| child.keys_done));
+    fields.field("current_save_keys_total", child.map_or(0, |child| child.keys_total));
+    let changes = cx.keys.space.recorder.dirty.saturating_sub(known.saved_dirty);
+    fields.field("rdb_changes_since_last_save", changes);
+    let saving = child.filter(|child| child.kind == Snapshot::Save);
+    fields.field("rdb_bgsave_in_progress", u8::from(saving.is_some()));
+    fields.field("rdb_last_save_time", known.last_save_unix);
+    let status = |failed: bool| if failed { "err" } else { "ok" };
+    fields.field("rdb_last_bgsave_status", status(known.last_save_failed));
+    fields.field("rdb_last_bgsave_time_sec", known.last_save_seconds);
+    fields.field("rdb_current_bgsave_time_sec", saving.map_or(-1, |child| seconds(&child.started) as i64));
+    fields.field("rdb_saves", known.saves);
+    fields.field("rdb_last_cow_size", known.last_copied);
+    fields.field("rdb_last_load_keys_expired", known.keys_expired);
+    fields.field("rdb_last_load_keys_loaded", known.keys_loaded);
+    fields.field("aof_enabled", u8::from(log.enabled));
+    fields.field("aof_rewrite_in_progress", u8::from(known.log_rewrite_started.is_some()));
+    fields.field("aof_rewrite_scheduled", u8::from(log.rewrite_scheduled));
+    fields.field("aof_last_rewrite_time_sec", known.last_rewrite_seconds);
+    let rewriting = known.log_rewrite_started.as_ref().map_or(-1, |since| seconds(since) as i64);
+    fields.field("aof_current_rewrite_time_sec", rewriting);
+    fields.field("aof_last_bgrewrite_status", status(log.last_rewrite_failed));
+    fields.field("aof_rewrites", log.rewrites);
+    fields.field("aof_rewrites_consecutive_failures", log.failed_rewrites);
+    fields.field("aof_last_write_status", status(log.write_failed));
+    fields.field("aof_last_cow_size", known.last_rewrite_copied);
+    fields.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    if log.enabled {
+        fields.field("aof_current_size", log.current_size);
+        fields.field("aof_base_size", log.base_size);
+        fields.field("aof_pending_rewrite", u8::from(log.rewrite_scheduled));
+        fields.field("aof_buffer_length", log.buffered);
+        fields.field("aof_pending_bio_fsync", u8::from(log.pending_sync));
+        fields.field("aof_delayed_fsync", log.delayed_syncs);
+        fields.field("aof_unsynced_age_ms", log.unsynced_age_ms);
+    }
+    if let Some(loading) = &known.loading {
+        let elapsed = seconds(&loading.started);
+        let left = loading.total_bytes.saturating_sub(loading.loaded_bytes);
+        let share = loading.loaded_bytes as f64 * 100.0 / loading.total_bytes.max(1) as f64;
+        let eta = (left * elapsed).checked_div(loading.loaded_bytes).unwrap_or(1);
+        fields.field("loading_start_time", loading.started.unix_secs());
+        fields.field("loading_total_bytes", loading.total_bytes);
+        fields.field("loading_rdb_used_mem", 0);
+        fields.field("loading_loaded_bytes", loading.loaded_bytes);
+        fields.field("loading_loaded_perc", format_args!("{share:.2}"));
+        fields.field("loading_eta_seconds", eta);
+    }
 }
 
 fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
@@ -305,9 +335,9 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("pubsub_channels", cx.server.pubsub.channels.len());
     fields.field("pubsub_patterns", cx.server.pubsub.patterns.len());
     fields.field("pubsubshard_channels", cx.server.pubsub.shards.len());
+    fields.field("latest_fork_usec", cx.server.persistence.fork_us);
+    fields.field("total_forks", cx.server.persistence.forks);
     fields.zeros(&[
-        "latest_fork_usec",
-        "total_forks",
         "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",

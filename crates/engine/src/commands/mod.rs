@@ -24,6 +24,7 @@ pub mod lists;
 mod lolwut;
 mod memory;
 pub mod object;
+mod persistence;
 pub mod pubsub;
 pub(crate) mod scan;
 pub mod server;
@@ -40,6 +41,7 @@ pub mod zsets;
 pub const FAMILIES: &[Family] = &[
     Family { group: "connection", commands: connection::COMMANDS },
     Family { group: "server", commands: server::COMMANDS },
+    Family { group: "server", commands: persistence::COMMANDS },
     Family { group: "generic", commands: keys::COMMANDS },
     Family { group: "generic", commands: dump::COMMANDS },
     Family { group: "generic", commands: expire::COMMANDS },

@@ -1,7 +1,10 @@
 //! Commands about the server as a whole: its databases, its clock, its end.
 
+use ::config::ShutdownFlags;
+
 use crate::cx::Mode;
 use crate::effect::Effect;
+use crate::persistence::prepare_shutdown;
 use crate::session::Closing;
 use crate::table::{self, Command, acl, command, container};
 use crate::{Args, Cx, Error, Reply, Result};
@@ -237,11 +240,11 @@ fn shutdown(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     if abort {
         return Err(Error::text("ERR No shutdown in progress."));
     }
-    if save {
-        return Err(Error::text("ERR SHUTDOWN SAVE cannot save: persistence is not in this version"));
-    }
     let _ = out;
-    cx.server.effects.push(Effect::Shutdown { now, force, save: no_save.then_some(false) });
+    let wish = ShutdownFlags { save, no_save, now, force };
+    prepare_shutdown(cx.server, cx.keys.space, cx.now, cx.host, wish)
+        .map_err(|()| Error::text("ERR Errors trying to SHUTDOWN. Check logs."))?;
+    cx.server.effects.push(Effect::Shutdown);
     // Nothing that follows in the pipeline is executed.
     cx.session.close(Closing::Now);
     Ok(())

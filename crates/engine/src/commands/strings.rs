@@ -416,7 +416,7 @@ fn getex(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
     reply_text(Some(text), out);
     let at = expiry.at(cx)?;
     match at {
-        Some(at) if at <= cx.now.unix_ms() => {
+        Some(at) if at <= cx.keys.due_ms => {
             cx.keys.delete(key, "del", cx.server.config.lazyfree_lazy_expire);
             cx.propagate(&[b"DEL", key]);
         }

@@ -1,4 +1,4 @@
-//! WAIT and WAITAOF: until others have what was written. There are no replicas and no log yet that could have it.
+//! WAIT and WAITAOF: until others, or the log on the disk, have what was written. There are no replicas yet.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use base::number::parse_i64;
 use base::time::Instant;
 
 use crate::blocking::OnTimeout;
+use crate::persistence::WaitsForLog;
 use crate::table::{self, Command, acl, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -47,15 +48,22 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     }
     let replicas = args.int_in(0..=i64::MAX, Error::text("ERR value is out of range, must be positive"))?;
     let deadline = milliseconds(cx, args)?;
-    if local > 0 {
+    let log = &cx.server.persistence.log;
+    if local > 0 && !log.enabled {
         return Err(Error::text(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
     }
-    if replicas == 0 {
-        crate::cx::on_timeout(out, OnTimeout::Counts(0, 0));
+    let here = i64::from(log.enabled && log.durable >= cx.session.written);
+    if here >= local && replicas == 0 {
+        crate::cx::on_timeout(out, OnTimeout::Counts(here, 0));
     } else {
-        cx.wait_for([], deadline, OnTimeout::Counts(0, 0), out);
+        cx.wait_for([], deadline, OnTimeout::Counts(here, 0), out);
+        if cx.session.blocked.is_some() && here == 0 {
+            let waits =
+                WaitsForLog { session: cx.session.id, written: cx.session.written, alone: replicas == 0 };
+            cx.server.persistence.waiting.push(waits);
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use engine::host::{Refused, Report, RewriteError};
 use engine::session::OwnedRequest;
 use engine::table::Table;
 use engine::{Effect, Engine, Host, SessionId};
+use rdb::{Sink, SinkError};
 use resp::decode::Request;
 
 /// Measurements as a test sets them.
@@ -46,6 +47,24 @@ impl Host for Meters {
         Err(RewriteError::NoFile)
     }
 
+    fn write_file(
+        &self,
+        _: &str,
+        write: &mut dyn FnMut(&mut dyn Sink) -> Result<u64, SinkError>,
+    ) -> Result<(), String> {
+        struct Nowhere;
+        impl Sink for Nowhere {
+            fn write(&mut self, _: &[u8]) -> Result<(), SinkError> {
+                Ok(())
+            }
+        }
+        write(&mut Nowhere).map(|_| ()).map_err(|error| error.reason)
+    }
+
+    fn read_file(&self, path: &str, _: &mut dyn FnMut(&[u8]) -> Result<usize, String>) -> Result<(), String> {
+        Err(format!("{path}: no such file"))
+    }
+
     fn purge(&self) {}
 
     fn allocator_stats(&self) -> String {
@@ -58,6 +77,8 @@ pub(crate) struct World {
     pub(crate) meters: Meters,
     pub(crate) now: Now,
     client: SessionId,
+    /// The database that a reader of the stream works in.
+    stream_db: usize,
 }
 
 impl World {
@@ -71,7 +92,7 @@ impl World {
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_700_000_000_000_000 };
         let mut engine = Engine::new(config, Table::standard(), 1, now);
         let client = engine.open(now.instant);
-        let mut world = World { engine, meters: Meters::default(), now, client };
+        let mut world = World { engine, meters: Meters::default(), now, client, stream_db: 0 };
         // The periodic work of the first moment is done.
         world.tick();
         world
@@ -136,16 +157,15 @@ impl World {
         std::mem::take(&mut self.engine.server.effects)
     }
 
-    /// Takes what was propagated since effects were taken last: `database command …`.
+    /// Takes what was propagated since it was called last: `database command …`.
     pub(crate) fn propagated(&mut self) -> Vec<String> {
-        self.effects()
+        self.effects();
+        let commands = self.engine.stream().take(|taken| taken.commands(&mut self.stream_db));
+        commands
             .into_iter()
-            .filter_map(|effect| match effect {
-                Effect::Propagate { db, argv } => {
-                    let words: Vec<_> = argv.iter().map(|word| String::from_utf8_lossy(word)).collect();
-                    Some(format!("{db} {}", words.join(" ")))
-                }
-                _ => None,
+            .map(|(db, words)| {
+                let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+                format!("{db} {}", words.join(" "))
             })
             .collect()
     }

@@ -1,0 +1,217 @@
+//! Replies that wait: what a client is told of a write must not be forgotten by a crash.
+//!
+//! A reply is held until the offset that the stream of writes had after it is *released*: by a log whose policy is
+//! `appendfsync always`, once the bytes up to there are on the disk. Replies behind it on the same link wait with it;
+//! so do reads of keys whose last write is not released. Nothing else waits.
+//!
+//! ```text
+//!             released                              offset
+//!                │                                    │
+//! stream  ───────┼───────[SET a]────[SET b]────[INCR c]
+//! replies   sent │        held, each until `released` has passed it
+//! ```
+
+use std::collections::VecDeque;
+
+use base::hash::HashSeed;
+use resp::decode::Request;
+
+use crate::Server;
+use crate::keys_of::{keys_of, may_have_keys};
+use crate::session::{Session, SessionId};
+use crate::table::{self, KeyFlags, Row};
+
+/// One session's replies from a place in its output on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of output before it, over the life of the session.
+    pub(crate) at: u64,
+    /// The offset that must be released first.
+    pub(crate) offset: u64,
+    /// The turn in which it began; what follows in the same turn waits with it.
+    turn: u64,
+}
+
+/// What is held, and what has been written and not been released.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// Which replies are held.
+    what: Hold,
+    /// Everything up to this offset may be told.
+    released: u64,
+    /// Counts how often the stream was taken: what is written between has one fate.
+    turn: u64,
+    /// Sessions with held replies, by the offset of the first.
+    queue: VecDeque<(u64, SessionId)>,
+    /// The offset of the last write, by a part of its key's hash: some keys share a place, and wait for each other.
+    fresh: Box<[u64]>,
+    /// The offset of the last write whose keys are not known.
+    fresh_all: u64,
+    /// The highest offset of what the request at hand has read.
+    read: u64,
+    keys: Vec<(usize, KeyFlags)>,
+}
+
+/// Which replies wait for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    #[default]
+    Nothing,
+    /// Those to writes.
+    Writes,
+    /// Those to writes, and to reads of what was written.
+    WritesAndReads,
+}
+
+/// Places for the offsets of recent writes; a power of two.
+const FRESH: usize = 1 << 14;
+
+impl Holds {
+    /// Returns whether replies are held.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.what != Hold::Nothing
+    }
+
+    /// Returns whether reads wait, too.
+    #[inline]
+    pub(crate) fn holds_reads(&self) -> bool {
+        self.what == Hold::WritesAndReads
+    }
+
+    /// Returns the offset up to which everything may be told.
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
+    fn place(&self, seed: &HashSeed, db: usize, key: &[u8]) -> usize {
+        (seed.hash(key).wrapping_add(db as u64)) as usize & (FRESH - 1)
+    }
+}
+
+impl Server {
+    /// Begins or ends to hold replies; what is held already stays so until it is released.
+    pub fn hold_replies(&mut self, what: Hold) {
+        self.holds.what = what;
+        if what == Hold::WritesAndReads && self.holds.fresh.is_empty() {
+            self.holds.fresh = vec![0; FRESH].into();
+        }
+    }
+
+    /// Begins a new turn: what was written so far has been handed to the log.
+    pub fn next_turn(&mut self) {
+        self.holds.turn += 1;
+    }
+
+    /// Lets go of what waited for offsets up to this one.
+    pub fn release_replies(&mut self, released: u64) {
+        if released == self.holds.released {
+            return;
+        }
+        self.holds.released = released;
+        while let Some(&(offset, id)) = self.holds.queue.front() {
+            if offset > released {
+                break;
+            }
+            self.holds.queue.pop_front();
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            while session.held.front().is_some_and(|held| held.offset <= released) {
+                session.held.pop_front();
+            }
+            if let Some(held) = session.held.front() {
+                self.holds.queue.push_back((held.offset, id));
+            }
+            self.sessions.queue_id(id);
+        }
+    }
+
+    /// Notes which keys a command has written, as part of what the stream now ends with.
+    #[cold]
+    pub(crate) fn note_write(&mut self, seed: &HashSeed, db: usize, row: &Row, request: Request<'_>) {
+        let offset = self.propagation.stream.offset();
+        let mut keys = std::mem::take(&mut self.holds.keys);
+        keys.clear();
+        if may_have_keys(row) && keys_of(row, request, &mut keys) {
+            for (at, _) in &keys {
+                let place = self.holds.place(seed, db, request.arg(*at));
+                self.holds.fresh[place] = offset;
+                // MOVE, COPY … DB and their like write to a database that their keys do not tell.
+                if row.is_any(&["MOVE", "COPY"]) {
+                    self.holds.fresh_all = offset;
+                }
+            }
+        } else {
+            self.holds.fresh_all = offset;
+        }
+        self.holds.keys = keys;
+    }
+
+    /// Notes that the server deleted a key by itself.
+    #[cold]
+    pub(crate) fn note_write_of(&mut self, seed: &HashSeed, db: usize, key: &[u8]) {
+        if self.holds.holds_reads() {
+            let place = self.holds.place(seed, db, key);
+            self.holds.fresh[place] = self.propagation.stream.offset();
+        }
+    }
+
+    /// Notes what a command has read, if there are writes that may not be told yet.
+    #[cold]
+    pub(crate) fn note_read(&mut self, seed: &HashSeed, db: usize, row: &Row, request: Request<'_>) {
+        if !row.flags.has(table::READONLY) {
+            return;
+        }
+        let mut keys = std::mem::take(&mut self.holds.keys);
+        keys.clear();
+        let mut offset = self.holds.fresh_all;
+        if may_have_keys(row) && keys_of(row, request, &mut keys) {
+            for (at, _) in &keys {
+                offset = offset.max(self.holds.fresh[self.holds.place(seed, db, request.arg(*at))]);
+            }
+        } else {
+            // It looked at everything, or nobody knows at what.
+            offset = self.propagation.stream.offset();
+        }
+        self.holds.keys = keys;
+        self.holds.read = self.holds.read.max(offset);
+    }
+
+    /// Returns whether there are writes that may not be told yet.
+    #[inline]
+    pub(crate) fn has_unreleased(&self) -> bool {
+        self.holds.holds_reads() && self.propagation.stream.offset() > self.holds.released
+    }
+
+    /// Holds the reply that began at `before` in the session's output, if it tells of what is not released.
+    #[cold]
+    pub(crate) fn hold_reply(&mut self, session: &mut Session, before: usize, wrote: bool) {
+        let mut offset = std::mem::take(&mut self.holds.read);
+        if wrote {
+            offset = self.propagation.stream.offset();
+        }
+        if offset <= self.holds.released || session.out.len() <= before {
+            return;
+        }
+        let turn = self.holds.turn;
+        match session.held.back_mut() {
+            Some(last) if last.turn == turn => last.offset = last.offset.max(offset),
+            _ => {
+                let at = session.bytes_out + (before - session.sent.min(before)) as u64;
+                session.held.push_back(Held { at, offset, turn });
+                self.holds.queue.push_back((offset, session.id));
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Returns how many bytes of the output, from the first that was not sent, may be sent now.
+    #[inline]
+    pub fn sendable(&self) -> usize {
+        let unsent = self.unsent();
+        match self.held.front() {
+            None => unsent,
+            Some(held) => unsent.min(held.at.saturating_sub(self.bytes_out) as usize),
+        }
+    }
+}

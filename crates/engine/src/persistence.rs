@@ -1,0 +1,327 @@
+//! What the engine knows of the files that hold its data: enough to answer for them and to say when one is due.
+//!
+//! Decides when a snapshot is due, and which commands are refused while one cannot be had. Leaves writing, forking and
+//! the log to the node and its driver.
+
+use std::time::Duration;
+
+use base::time::{Instant, Now};
+use config::ShutdownFlags;
+use keyspace::Keyspace;
+use keyspace::evict::Order;
+use rdb::{Ages, Meta, SaveOptions};
+
+use crate::blocking::OnTimeout;
+use crate::cx::on_timeout;
+use crate::dispatch::Engine;
+use crate::effect::{Effect, LogLevel};
+use crate::{Error, Host, Server, SessionId, commands};
+
+/// What a child process is writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshot {
+    /// The RDB file.
+    Save,
+    /// The base of the log: as an RDB, or as commands.
+    LogBase { rdb: bool },
+}
+
+/// A snapshot under way in a child process.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    pub kind: Snapshot,
+    pub started: Now,
+    /// Changes that the snapshot holds, out of [`keyspace::Recorder::dirty`].
+    pub dirty: u64,
+    pub keys_total: u64,
+    pub keys_done: u64,
+    /// Bytes that were copied because either side wrote to them, and the most there ever were.
+    pub copied: u64,
+    pub copied_peak: u64,
+    pub reported: Instant,
+}
+
+/// The data set while it is being read from files.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    pub started: Now,
+    pub total_bytes: u64,
+    pub loaded_bytes: u64,
+}
+
+/// What the log says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct LogFigures {
+    pub enabled: bool,
+    pub rewrite_scheduled: bool,
+    pub last_rewrite_failed: bool,
+    pub write_failed: bool,
+    pub rewrites: u64,
+    pub failed_rewrites: u64,
+    pub current_size: u64,
+    pub base_size: u64,
+    pub buffered: u64,
+    pub pending_sync: bool,
+    pub delayed_syncs: u64,
+    /// Milliseconds since the oldest byte was written that is not known to be on the disk.
+    pub unsynced_age_ms: u64,
+    /// Everything up to this offset is on the disk.
+    pub durable: u64,
+    /// Why writes are refused.
+    pub refusal: Option<String>,
+}
+
+/// What is known of the files.
+#[derive(Clone, Debug)]
+pub struct Persistence {
+    pub loading: Option<Loading>,
+    pub child: Option<Child>,
+    pub log: LogFigures,
+    /// A snapshot was asked for while another was under way.
+    pub save_scheduled: bool,
+    pub last_save_unix: i64,
+    pub last_save_failed: bool,
+    pub last_save_seconds: i64,
+    pub last_try: Option<Instant>,
+    pub saves: u64,
+    /// What the recorder had counted when the data was saved.
+    pub saved_dirty: u64,
+    pub last_copied: u64,
+    pub log_rewrite_started: Option<Now>,
+    pub last_rewrite_seconds: i64,
+    pub last_rewrite_copied: u64,
+    pub fork_us: u64,
+    pub forks: u64,
+    pub keys_loaded: u64,
+    pub keys_expired: u64,
+    /// Clients that wait for what they wrote to be on the disk.
+    pub(crate) waiting: Vec<WaitsForLog>,
+    /// Function libraries that a snapshot held: kept, so that the next one holds them, too.
+    pub functions: Vec<Box<[u8]>>,
+}
+
+/// A client in WAITAOF.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitsForLog {
+    pub(crate) session: SessionId,
+    /// The offset that must be on the disk.
+    pub(crate) written: u64,
+    /// It waits for nothing else.
+    pub(crate) alone: bool,
+}
+
+/// How long a failed snapshot is not tried again for (Redis' CONFIG_BGSAVE_RETRY_DELAY).
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Persistence {
+    /// Returns what is known at the start.
+    pub fn new(now: Now) -> Persistence {
+        Persistence {
+            loading: None,
+            child: None,
+            log: LogFigures::default(),
+            save_scheduled: false,
+            // As Redis does, the start counts as the first save.
+            last_save_unix: now.unix_secs(),
+            last_save_failed: false,
+            last_save_seconds: -1,
+            last_try: None,
+            saves: 0,
+            saved_dirty: 0,
+            last_copied: 0,
+            log_rewrite_started: None,
+            last_rewrite_seconds: -1,
+            last_rewrite_copied: 0,
+            fork_us: 0,
+            forks: 0,
+            keys_loaded: 0,
+            keys_expired: 0,
+            waiting: Vec::new(),
+            functions: Vec::new(),
+        }
+    }
+
+    /// Returns whether the last write to a file failed.
+    #[inline]
+    pub fn is_in_trouble(&self) -> bool {
+        self.last_save_failed || self.log.refusal.is_some()
+    }
+
+    /// Notes that the data as it was after so many changes is saved.
+    pub fn saved(&mut self, now: Now, dirty: u64) {
+        self.saved_dirty = dirty;
+        self.last_save_unix = now.unix_secs();
+        self.last_save_failed = false;
+    }
+}
+
+impl Server {
+    /// Returns why a command that writes is refused, as the files cannot follow.
+    pub(crate) fn refuses_writes(&self) -> Option<Error> {
+        if let Some(refusal) = &self.persistence.log.refusal {
+            return Some(Error::from(refusal.clone()));
+        }
+        let saves = self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
+        (saves && self.persistence.last_save_failed).then_some(Error::text(MISCONF))
+    }
+}
+
+const MISCONF: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+Commands that may modify the data set are disabled, because this instance is configured to report errors during writes \
+if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
+error.";
+
+impl Engine {
+    /// Returns what a snapshot says of itself.
+    pub fn snapshot_meta(&self, now: Now, used_memory: usize, aof_base: bool) -> Meta {
+        meta(&self.server, now, used_memory, aof_base)
+    }
+
+    /// Returns how snapshots are written.
+    pub fn snapshot_options(&self, now: Now) -> SaveOptions {
+        options(&self.server, now.unix_ms())
+    }
+
+    /// Takes what the log says of itself, and answers those who waited for it.
+    pub fn log_advanced(&mut self, now: Now, figures: LogFigures) {
+        let durable = figures.durable;
+        self.server.persistence.log = figures;
+        if self.server.persistence.waiting.iter().any(|waits| waits.written <= durable) {
+            let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
+            waiting.retain(|waits| {
+                if waits.written <= durable {
+                    self.log_reached(now, *waits);
+                }
+                waits.written > durable
+            });
+            self.server.persistence.waiting = waiting;
+        }
+    }
+
+    fn log_reached(&mut self, now: Now, waits: WaitsForLog) {
+        let Some(session) = self.server.sessions.get_mut(waits.session) else { return };
+        match session.blocked.as_mut().map(|blocked| &mut blocked.on_timeout) {
+            Some(counts @ OnTimeout::Counts(0, _)) => *counts = OnTimeout::Counts(1, 0),
+            // It gave up, and waits for something else.
+            _ => return,
+        }
+        if waits.alone {
+            self.unblock(waits.session, now, on_timeout);
+        }
+    }
+
+    /// Asks for a snapshot if enough has changed for long enough, or one was put off.
+    pub(crate) fn save_if_due(&mut self, now: Now) {
+        let persistence = &self.server.persistence;
+        if persistence.child.is_some() || persistence.loading.is_some() {
+            return;
+        }
+        let tried_lately = persistence.last_try.is_some_and(|at| now.instant.saturating_since(at) < RETRY);
+        if persistence.last_save_failed && tried_lately {
+            return;
+        }
+        if persistence.save_scheduled {
+            self.server.effects.push(Effect::Save);
+            return;
+        }
+        let changes = self.keyspace.recorder.dirty.saturating_sub(persistence.saved_dirty);
+        let seconds = now.unix_secs() - persistence.last_save_unix;
+        let due = self
+            .server
+            .config
+            .save
+            .iter()
+            .find(|(after, least)| changes >= *least as u64 && seconds > *after);
+        if let Some(&(after, _)) = due
+            && changes > 0
+        {
+            self.server.log(LogLevel::Notice, format!("{changes} changes in {after} seconds. Saving..."));
+            self.server.effects.push(Effect::Save);
+        }
+    }
+}
+
+fn meta(server: &Server, now: Now, used_memory: usize, aof_base: bool) -> Meta {
+    let aux = vec![
+        ("redis-ver", base::version::REDIS_VERSION.to_owned()),
+        ("redis-bits", "64".to_owned()),
+        ("ctime", now.unix_secs().to_string()),
+        ("used-mem", used_memory.to_string()),
+    ];
+    Meta { aux, aof_base, functions: server.persistence.functions.clone() }
+}
+
+fn options(server: &Server, now_ms: i64) -> SaveOptions {
+    let config = &server.config;
+    let ages = match commands::config::eviction(config) {
+        Some((_, Order::Lru)) => Ages::Idle { now_ms },
+        Some((_, Order::Lfu)) => Ages::Frequency { now_ms },
+        _ => Ages::Leave,
+    };
+    let version = match config.rdb_version {
+        0 => rdb::VERSION,
+        version => version as u16,
+    };
+    SaveOptions { version, compress: config.rdbcompression, checksum: config.rdbchecksum, ages }
+}
+
+/// Writes the RDB file on the spot, while everything waits.
+pub(crate) fn save_now(
+    server: &mut Server,
+    keyspace: &mut Keyspace,
+    now: Now,
+    host: &dyn Host,
+) -> Result<(), String> {
+    let path = String::from_utf8_lossy(&server.config.dbfilename).into_owned();
+    let meta = meta(server, now, host.memory_used(), false);
+    let options = options(server, now.unix_ms());
+    server.persistence.last_try = Some(now.instant);
+    let saved = host.write_file(&path, &mut |sink| {
+        rdb::save(sink, keyspace, &meta, &options, &mut |_| {}).map(|summary| summary.keys)
+    });
+    match saved {
+        Ok(()) => {
+            let dirty = keyspace.recorder.dirty;
+            server.persistence.saved(now, dirty);
+            server.persistence.saves += 1;
+            server.log(LogLevel::Notice, "DB saved on disk".into());
+            Ok(())
+        }
+        Err(reason) => {
+            server.log(LogLevel::Warning, format!("Saving the data set to {path} failed: {reason}"));
+            Err(reason)
+        }
+    }
+}
+
+/// Does what must be done before the server may stop: saves the data, if it is to be saved.
+pub(crate) fn prepare_shutdown(
+    server: &mut Server,
+    keyspace: &mut Keyspace,
+    now: Now,
+    host: &dyn Host,
+    wish: ShutdownFlags,
+) -> Result<(), ()> {
+    server.log(LogLevel::Warning, "User requested shutdown...".into());
+    if server.persistence.child.is_some() {
+        server.effects.push(Effect::KillChild);
+    }
+    let loading = server.persistence.loading.is_some();
+    if !loading && (wish.save || (!wish.no_save && !server.config.save.is_empty())) {
+        server.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.".into());
+        if save_now(server, keyspace, now, host).is_err() && !wish.force {
+            server.log(LogLevel::Warning, "Error trying to save the DB, can't exit.".into());
+            return Err(());
+        }
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Does what SHUTDOWN does, for a signal.
+    pub fn shut_down(&mut self, now: Now, host: &dyn Host, wish: ShutdownFlags) {
+        if prepare_shutdown(&mut self.server, &mut self.keyspace, now, host, wish).is_ok() {
+            self.server.effects.push(Effect::Shutdown);
+        }
+    }
+}

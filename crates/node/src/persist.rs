@@ -1,0 +1,366 @@
+//! Between the engine and its files: the log, snapshots in a child process, and who waits for them.
+//!
+//! ```text
+//! engine ── stream of writes ──► aof::Log ── Task ──► Effect::Disk ──► driver ── task_done ──► Log
+//!    ▲                              │ Snapshot                                                  │
+//!    └── replies released ◄─────────┼──► Effect::Fork ──► driver ── snapshot_done ──────────────┘
+//! ```
+//!
+//! Owns the order of things: whatever was executed is in the log before a snapshot is asked for, and the driver forks
+//! before it hands over more input.
+
+use std::time::Duration;
+
+use aof::{Fsync, Level, Log, Output, Settings};
+use base::disk::{DiskError, TaskId};
+use base::time::{Instant, Now};
+use config::{AppendFsync, Config};
+use engine::effect::LogLevel;
+use engine::hold::Hold;
+use engine::persistence::{Child, LogFigures, Snapshot};
+use engine::{Effect, Host};
+use rdb::{Sink, SinkError};
+
+use crate::Node;
+
+/// What a node knows of its files.
+#[derive(Debug, Default)]
+pub(crate) struct Persist {
+    /// There once loading has ended.
+    pub(crate) log: Option<Log>,
+    /// A stop was asked for; it comes when the log is on the disk.
+    stopping: bool,
+    /// Numbers the temporary files of snapshots.
+    snapshots: u64,
+}
+
+/// A snapshot that a child has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub bytes: u64,
+    /// Bytes that were copied because either side wrote to them.
+    pub copied: u64,
+}
+
+/// A child that has said nothing for so long is taken for hung, and ended.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+impl Node {
+    /// Says what became of a task for the disk; tasks are reported once each, in order.
+    pub fn task_done(&mut self, now: Now, id: TaskId, result: Result<(), DiskError>) {
+        if let Some(log) = &mut self.persist.log {
+            log.task_done(now, id, result);
+            self.tend_log(now);
+        }
+    }
+
+    /// Says how far the child is that writes a snapshot: keys done, bytes copied now and at most.
+    pub fn snapshot_progress(&mut self, now: Now, keys: u64, copied: u64, copied_peak: u64) {
+        if let Some(child) = &mut self.engine.server.persistence.child {
+            (child.keys_done, child.reported) = (keys, now.instant);
+            (child.copied, child.copied_peak) = (copied, copied_peak);
+        }
+    }
+
+    /// Says how long the fork took.
+    pub fn forked(&mut self, time: Duration) {
+        let persistence = &mut self.engine.server.persistence;
+        persistence.fork_us = time.as_micros() as u64;
+        persistence.forks += 1;
+    }
+
+    /// Says what became of the snapshot that was asked for with [`Effect::Fork`], the fork's own failure included.
+    pub fn snapshot_done(&mut self, now: Now, result: Result<Written, String>) {
+        let Some(child) = self.engine.server.persistence.child.take() else { return };
+        let seconds = now.instant.saturating_since(child.started.instant).as_secs() as i64;
+        match child.kind {
+            Snapshot::Save => self.saved(now, child, seconds, result),
+            Snapshot::LogBase { .. } => {
+                if let Ok(written) = &result {
+                    self.engine.server.persistence.last_rewrite_copied = written.copied;
+                }
+                if let Some(log) = &mut self.persist.log {
+                    log.snapshot_done(now, result.map(|written| written.bytes));
+                }
+            }
+        }
+        self.tend_log(now);
+    }
+
+    fn saved(&mut self, now: Now, child: Child, seconds: i64, result: Result<Written, String>) {
+        let server = &mut self.engine.server;
+        match result {
+            Ok(written) => {
+                server.log(LogLevel::Notice, "Background saving terminated with success".into());
+                server.persistence.saved(now, child.dirty);
+                server.persistence.saves += 1;
+                server.persistence.last_copied = written.copied;
+            }
+            Err(reason) => {
+                server.log(LogLevel::Warning, format!("Background saving error: {reason}"));
+                server.persistence.last_save_failed = true;
+            }
+        }
+        server.persistence.last_save_seconds = seconds;
+        if let Some(log) = &mut self.persist.log {
+            log.set_snapshot_busy(now, false);
+        }
+    }
+
+    /// Writes the data set of this moment to `sink`, as the snapshot that was asked for; `progress` hears of keys done.
+    ///
+    /// Runs in a forked child as well: it takes no lock, and allocates little.
+    pub fn write_snapshot(
+        &self,
+        now: Now,
+        used_memory: usize,
+        kind: Snapshot,
+        sink: &mut dyn Sink,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, SinkError> {
+        match kind {
+            Snapshot::LogBase { rdb: false } => crate::rewrite::write(&self.engine.keyspace, sink, progress),
+            _ => {
+                let meta = self.engine.snapshot_meta(now, used_memory, kind != Snapshot::Save);
+                let options = self.engine.snapshot_options(now);
+                let summary = rdb::save(sink, &self.engine.keyspace, &meta, &options, progress)?;
+                Ok(summary.keys)
+            }
+        }
+    }
+
+    /// Hands what was written to the log, and the log's wishes to the driver.
+    ///
+    /// Called when everything that came in has been executed.
+    #[inline]
+    pub(crate) fn feed_log(&mut self, now: Now) {
+        if !self.engine.stream().is_empty() {
+            self.append_to_log(now);
+        }
+    }
+
+    fn append_to_log(&mut self, now: Now) {
+        let Some(log) = &mut self.persist.log else {
+            self.engine.stream().take(|_| ());
+            return;
+        };
+        self.engine.stream().take(|taken| {
+            if taken.passing.is_empty() {
+                log.append(now, taken.offset, taken.database, taken.bytes);
+                return;
+            }
+            // What concerns replicas alone is cut out.
+            let (mut logged, mut at) = (Vec::with_capacity(taken.bytes.len()), 0);
+            for range in taken.passing {
+                logged.extend_from_slice(&taken.bytes[at..range.start]);
+                at = range.end;
+            }
+            logged.extend_from_slice(&taken.bytes[at..]);
+            log.append(now, taken.offset, taken.database, &logged);
+        });
+        self.engine.server.next_turn();
+        self.tend_log(now);
+    }
+
+    /// Passes on what the log asks for, and what it says of itself.
+    pub(crate) fn tend_log(&mut self, now: Now) {
+        let Some(log) = &mut self.persist.log else { return };
+        let server = &mut self.engine.server;
+        while let Some(output) = log.poll_output() {
+            match output {
+                Output::Task(id, task) => self.effects.push_back(Effect::Disk(id, task)),
+                Output::Line(level, line) => self.effects.push_back(Effect::Log(log_level(level), line)),
+                Output::Snapshot { path, snapshot } => {
+                    let kind = Snapshot::LogBase { rdb: snapshot };
+                    begin(&mut server.persistence.child, kind, now, &self.engine.keyspace);
+                    self.effects.push_back(Effect::Fork { kind, path, rename_to: None });
+                }
+                Output::StopSnapshot => {
+                    server.persistence.child = None;
+                    self.effects.push_back(Effect::KillChild);
+                }
+            }
+        }
+        let releasable = log.releasable();
+        let offset = server.stream_offset();
+        server.hold_replies(match (releasable, server.config.appendfsync) {
+            (u64::MAX, _) => Hold::Nothing,
+            (_, AppendFsync::Always) => Hold::WritesAndReads,
+            _ => Hold::Writes,
+        });
+        server.release_replies(releasable.min(offset));
+        let figures = log.figures();
+        server.persistence.log_rewrite_started =
+            match (figures.rewrite_in_progress, server.persistence.log_rewrite_started) {
+                (false, _) => None,
+                (true, Some(since)) => Some(since),
+                (true, None) => Some(now),
+            };
+        if let Some(seconds) = figures.last_rewrite_secs {
+            server.persistence.last_rewrite_seconds = seconds as i64;
+        }
+        let figures = LogFigures {
+            enabled: figures.enabled,
+            rewrite_scheduled: figures.rewrite_scheduled,
+            last_rewrite_failed: !figures.last_rewrite_ok,
+            write_failed: !figures.last_write_ok,
+            rewrites: figures.rewrites,
+            failed_rewrites: figures.consecutive_failures,
+            current_size: figures.current_size,
+            base_size: figures.base_size,
+            buffered: figures.buffer_length,
+            pending_sync: figures.syncs_in_flight > 0,
+            delayed_syncs: figures.delayed_syncs,
+            unsynced_age_ms: figures.unsynced_age.map_or(0, |age| age.as_millis() as u64),
+            durable: log.durable(),
+            refusal: log.refusal(),
+        };
+        let stopped = self.persist.stopping && log.flushed().is_some();
+        self.engine.log_advanced(now, figures);
+        if stopped {
+            self.persist.stopping = false;
+            self.effects.push_back(Effect::Shutdown);
+        }
+    }
+
+    /// Does what is due for the log and for a child that hangs.
+    pub(crate) fn tend_files(&mut self, now: Now) {
+        if let Some(log) = &mut self.persist.log
+            && log.poll_timeout().is_some_and(|at| at <= now.instant)
+        {
+            log.handle_timeout(now);
+            self.tend_log(now);
+        }
+        let child = self.engine.server.persistence.child;
+        if child.is_some_and(|child| now.instant.saturating_since(child.reported) > SILENCE_MAX) {
+            self.effects.push_back(Effect::KillChild);
+            let silence = SILENCE_MAX.as_secs();
+            self.snapshot_done(
+                now,
+                Err(format!("the child has said nothing for {silence} seconds and was ended")),
+            );
+        }
+    }
+
+    /// Returns when [`Node::tend_files`] wants to be called.
+    pub(crate) fn files_due(&self) -> Option<Instant> {
+        self.persist.log.as_ref().and_then(Log::poll_timeout)
+    }
+
+    /// Begins to save the data set in a child process, unless one is at work.
+    pub(crate) fn save(&mut self, now: Now) {
+        let server = &mut self.engine.server;
+        server.persistence.last_try = Some(now.instant);
+        if server.persistence.child.is_some() {
+            server.persistence.save_scheduled = true;
+            return;
+        }
+        server.persistence.save_scheduled = false;
+        begin(&mut server.persistence.child, Snapshot::Save, now, &self.engine.keyspace);
+        if let Some(log) = &mut self.persist.log {
+            log.set_snapshot_busy(now, true);
+        }
+        self.persist.snapshots += 1;
+        let path = format!("temp-bgsave-{}.rdb", self.persist.snapshots);
+        let rename_to = Some(String::from_utf8_lossy(&server.config.dbfilename).into_owned());
+        self.effects.push_back(Effect::Fork { kind: Snapshot::Save, path, rename_to });
+        self.tend_log(now);
+    }
+
+    /// Begins to write the log anew, now or as soon as that can be.
+    pub(crate) fn rewrite_log(&mut self, now: Now) {
+        if let Some(log) = &mut self.persist.log {
+            if let Err(reason) = log.rewrite(now) {
+                self.engine.server.log(LogLevel::Warning, format!("The log is not rewritten: {reason}"));
+            }
+            self.tend_log(now);
+        }
+    }
+
+    /// Takes over changed parameters.
+    pub(crate) fn reconfigure_log(&mut self, now: Now) {
+        let config = &self.engine.server.config;
+        let (settings, on) = (settings(config), config.appendonly);
+        let Some(log) = &mut self.persist.log else { return };
+        log.configure(now, settings);
+        match (on, log.figures().enabled) {
+            (true, false) => {
+                self.engine.listen_propagation(true);
+                log.enable(now);
+            }
+            (false, true) => {
+                log.disable(now);
+                self.engine.listen_propagation(self.observed);
+            }
+            _ => {}
+        }
+        self.tend_log(now);
+    }
+
+    /// Stops once all that was written is on the disk, or cannot be brought there.
+    pub(crate) fn stop(&mut self, now: Now) {
+        let Some(log) = &mut self.persist.log else {
+            self.effects.push_back(Effect::Shutdown);
+            return;
+        };
+        self.persist.stopping = true;
+        log.shutdown(now);
+        self.tend_log(now);
+    }
+
+    /// Returns whether the node is about to stop, and takes no more input.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.persist.stopping
+    }
+
+    /// Stops as SHUTDOWN does, for a signal.
+    pub fn shut_down(&mut self, now: Now, host: &dyn Host, wish: config::ShutdownFlags) {
+        self.engine.shut_down(now, host, wish);
+        self.settle(now, host);
+        self.feed_log(now);
+    }
+}
+
+/// Notes that a child is at work.
+fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
+    let keys = keyspace.dbs.iter().map(|db| db.len() as u64).sum();
+    *place = Some(Child {
+        kind,
+        started: now,
+        dirty: keyspace.recorder.dirty,
+        keys_total: keys,
+        keys_done: 0,
+        copied: 0,
+        copied_peak: 0,
+        reported: now.instant,
+    });
+}
+
+/// Returns how the log is configured.
+pub(crate) fn settings(config: &Config) -> Settings {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Settings {
+        name: text(&config.appendfilename),
+        dir: text(&config.appenddirname),
+        fsync: match config.appendfsync {
+            AppendFsync::Always => Fsync::Always,
+            AppendFsync::EverySecond => Fsync::EverySecond,
+            AppendFsync::No => Fsync::No,
+        },
+        no_fsync_on_rewrite: config.no_appendfsync_on_rewrite,
+        rewrite_percentage: config.auto_aof_rewrite_percentage,
+        rewrite_min_size: config.auto_aof_rewrite_min_size,
+        use_rdb_preamble: config.aof_use_rdb_preamble,
+        timestamps: config.aof_timestamp_enabled,
+        disable_auto_gc: config.aof_disable_auto_gc,
+        disk_budget: config.aof_disk_budget,
+    }
+}
+
+fn log_level(level: Level) -> LogLevel {
+    match level {
+        Level::Verbose => LogLevel::Verbose,
+        Level::Notice => LogLevel::Notice,
+        Level::Warning => LogLevel::Warning,
+    }
+}
