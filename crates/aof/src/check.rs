@@ -23,6 +23,8 @@ pub struct Report {
     pub bytes: u64,
     /// Whether it consists of checked batches.
     pub checked: bool,
+    /// Where plain bytes begin behind its batches, which another server appended.
+    pub appended_at: Option<u64>,
     /// Batches whose checksum agrees.
     pub batches: u64,
     /// How many requests there are of each command, by its name in lower case.
@@ -67,6 +69,7 @@ impl Check {
         Report {
             bytes,
             checked: self.reader.is_checked(),
+            appended_at: self.reader.appended_at(),
             batches: self.reader.batches(),
             commands: self.found.commands,
             times: self.found.times,

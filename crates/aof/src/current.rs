@@ -82,6 +82,8 @@ pub(crate) struct Unlisted {
     pub(crate) file: LogFile,
     /// The base that goes before it, when there is no log at all.
     pub(crate) base: Option<(LogFile, Vec<u8>)>,
+    /// The file before it, of which only so many bytes count: only the last file may have a torn tail.
+    pub(crate) torn: Option<(String, u64)>,
     /// Tasks before it can be listed.
     pub(crate) left: usize,
     pub(crate) failed: bool,

@@ -160,7 +160,7 @@ impl Log {
         now: Now,
     ) -> Log {
         let last = match start {
-            Start::Loaded { last: Some(tail) } => tail.len,
+            Start::Loaded { last: Some(tail), .. } => tail.len,
             _ => 0,
         };
         let mut log = Log {
@@ -201,10 +201,13 @@ impl Log {
                 let file = log.next_base(log.settings.use_rdb_preamble);
                 log.sizes.base = base.len() as u64;
                 log.sizes.rewritten = log.sizes.base;
-                log.begin(Some((file, base)));
+                log.begin(Some((file, base)), None);
             }
-            Start::Loaded { last } => match (last, log.manifest.increments.last()) {
-                (Some(tail), Some(file)) if tail.checked || tail.len == 0 => {
+            Start::Loaded { last, torn } => match (last, log.manifest.increments.last()) {
+                (Some(tail), Some(file))
+                    if (tail.checked || tail.len == 0)
+                        && torn.as_ref().is_none_or(|(path, _)| *path == log.settings.path(&file.name)) =>
+                {
                     let path = log.settings.path(&file.name);
                     log.line(Level::Notice, format!("Opening AOF incr file {} on server start", file.name));
                     let id = log.file_id();
@@ -213,7 +216,7 @@ impl Log {
                 }
                 _ => {
                     log.sizes.older = sizes.increments;
-                    log.begin(None);
+                    log.begin(None, torn);
                 }
             },
         }
@@ -490,7 +493,7 @@ impl Log {
     }
 
     /// Begins a new increment without a rewrite, behind a base of these bytes if there is nothing yet.
-    fn begin(&mut self, base: Option<(crate::LogFile, Vec<u8>)>) {
+    fn begin(&mut self, base: Option<(crate::LogFile, Vec<u8>)>, torn: Option<(String, u64)>) {
         let file = self.next_increment();
         if let Some((base, _)) = &base {
             self.line(Level::Notice, format!("Creating AOF base file {} on server start", base.name));
@@ -498,7 +501,7 @@ impl Log {
         self.line(Level::Notice, format!("Creating AOF incr file {} on server start", file.name));
         let (id, path) = (self.file_id(), self.settings.path(&file.name));
         let mut current = Current::new(id, path, Gate::Opening, 0, self.appended);
-        current.unlisted = Some(Unlisted { file, base, left: 0, failed: false });
+        current.unlisted = Some(Unlisted { file, base, torn, left: 0, failed: false });
         self.file = Some(current);
         self.reopen(id);
     }
@@ -507,7 +510,7 @@ impl Log {
     fn reopen(&mut self, id: FileId) {
         let dir = self.settings.dir.clone();
         let settings = self.settings.clone();
-        let fresh = self.file_id();
+        let (fresh, torn) = (self.file_id(), self.file_id());
         let Some(file) = self.named(id) else { return };
         file.gate = Gate::Opening;
         let mut tasks = Vec::new();
@@ -517,6 +520,10 @@ impl Log {
                 Job::Open(id)
             }
             Some(unlisted) => {
+                if let Some((path, len)) = &unlisted.torn {
+                    tasks.push(Task::Open { file: torn, path: path.clone(), len: *len });
+                    tasks.push(Task::Close { file: torn });
+                }
                 tasks.push(Task::MakeDir { path: dir });
                 if let Some((base, bytes)) = &unlisted.base {
                     tasks.push(Task::Replace { path: settings.path(&base.name), bytes: bytes.clone() });

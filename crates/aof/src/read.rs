@@ -5,6 +5,9 @@
 //! plain file is believed as far as it can be decoded. In both, what stands between MULTI and EXEC is handed on whole or
 //! not at all.
 //!
+//! Behind a whole batch a checked file may go on as a plain one: redis-server appends to the last file that it finds. What
+//! stands there begins with `*` or `#TS:`, which no single flipped bit makes of the line of a batch.
+//!
 //! # Where a file is cut, and where it is refused
 //!
 //! When a batch is damaged or incomplete, the lines of later batches say whether it had ever been on the disk (the field
@@ -67,6 +70,8 @@ pub struct Reader {
     units: Units,
     batches: u64,
     checked: bool,
+    /// Where plain bytes begin to follow a batch.
+    appended: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -101,6 +106,9 @@ struct Failure {
     blank: bool,
 }
 
+/// How the annotation begins that tells the time.
+const TIME: &[u8; 4] = b"#TS:";
+
 /// What an annotation may be long; redis-server reads no longer lines.
 const ANNOTATION_MAX: usize = 128;
 
@@ -118,7 +126,14 @@ const LIMITS: Limits = Limits {
 impl Reader {
     /// Returns a reader of a file's bytes from `offset` on: 0, or where a snapshot at its front ends.
     pub fn new(offset: u64) -> Reader {
-        Reader { offset, form: Form::Front, units: Units::default(), batches: 0, checked: false }
+        Reader {
+            offset,
+            form: Form::Front,
+            units: Units::default(),
+            batches: 0,
+            checked: false,
+            appended: None,
+        }
     }
 
     /// Returns where the bytes that were not taken yet begin.
@@ -131,9 +146,14 @@ impl Reader {
         self.batches
     }
 
-    /// Returns whether the file consists of checked batches, which others may follow.
+    /// Returns whether the file consists of checked batches and nothing else, so that others may follow.
     pub fn is_checked(&self) -> bool {
-        self.checked
+        self.checked && self.appended.is_none()
+    }
+
+    /// Returns where plain bytes begin behind checked batches, which another server appended.
+    pub fn appended_at(&self) -> Option<u64> {
+        self.appended
     }
 
     /// Replays what is whole at the front of `bytes`, and returns how many of them that took.
@@ -152,7 +172,9 @@ impl Reader {
                 }
                 Form::Plain => {
                     let (count, found) = self.units.replay(rest, self.offset, None, replay)?;
-                    if let Some(why) = found {
+                    if self.checked && self.units.ahead == 0 && rest[count..].starts_with(MAGIC) {
+                        self.form = Form::Checked(None);
+                    } else if let Some(why) = found {
                         self.fail(self.offset + count as u64, why, false);
                     }
                     count
@@ -243,6 +265,11 @@ impl Reader {
                     self.fail(at, why, true);
                     return Ok(0);
                 }
+                Line::Malformed if looks_plain(bytes) => {
+                    self.appended.get_or_insert(at);
+                    self.form = Form::Plain;
+                    return Ok(0);
+                }
                 Line::Incomplete if bytes.len() < LINE_MAX => return Ok(0),
                 Line::Malformed if bytes.len() < MAGIC.len() => return Ok(0),
                 Line::Incomplete | Line::Malformed => {
@@ -285,6 +312,12 @@ impl Reader {
 fn looks_torn(bytes: &[u8]) -> bool {
     let same = bytes.iter().zip(MAGIC).take_while(|(byte, expected)| byte == expected).count();
     bytes.iter().take(MAGIC.len()).skip(same).all(|byte| *byte == 0)
+}
+
+/// Returns whether bytes behind a batch are what another server appended.
+fn looks_plain(bytes: &[u8]) -> bool {
+    let time = bytes.len().min(TIME.len());
+    bytes.starts_with(b"*") || (time > 1 && bytes[..time] == TIME[..time])
 }
 
 impl Failure {
@@ -517,7 +550,7 @@ fn annotation(bytes: &[u8]) -> Step {
     if line.starts_with(MAGIC) {
         return Step::Wrong("a checked batch where none belongs".into());
     }
-    match line.strip_prefix(b"#TS:").and_then(base::number::parse_i64) {
+    match line.strip_prefix(TIME).and_then(base::number::parse_i64) {
         Some(time) => Step::Time(end + 1, time),
         None => Step::Wrong(format!("unknown annotation '{}'", line.escape_ascii())),
     }
@@ -759,14 +792,97 @@ mod tests {
         assert!(torn(0)(&whole(&bytes).1));
     }
 
+    /// Returns what redis-server appends to a log.
+    fn appended() -> Vec<u8> {
+        [
+            command(&["SELECT", "0"]),
+            command(&["SET", "k", "v"]),
+            b"#TS:1628217470\r\n".to_vec(),
+            command(&["MULTI"]),
+            command(&["INCR", "a"]),
+            command(&["EXEC"]),
+        ]
+        .concat()
+    }
+
     #[test]
-    fn what_another_server_appended_to_a_checked_log_is_refused() {
-        let (mut bytes, _) = log(2, |end| end);
-        let end = bytes.len();
-        bytes.extend(command(&["SET", "k", "v"]));
-        assert!(corrupt(end)(&whole(&bytes).1));
-        bytes.truncate(end + 3);
-        assert!(corrupt(end)(&whole(&bytes).1));
+    fn what_another_server_appended_to_a_checked_log_is_read() {
+        let (log, _) = log(3, |end| end);
+        for front in [&b""[..], b"#TS:1628217469\r\n"] {
+            let bytes = [&log[..], front, &appended()].concat();
+            for step in [1, 3, 50, bytes.len()] {
+                let (taken, verdict, reader) = read(&bytes, step);
+                assert_eq!(
+                    (taken.requests.len(), verdict, reader.batches()),
+                    (12 + 5, Verdict::Complete, 3),
+                    "{step}"
+                );
+                assert!(!reader.is_checked());
+            }
+        }
+        // Bytes that are neither.
+        for rest in
+            [&b"PING\r\n"[..], b"+OK\r\n", b"$1\r\na\r\n", b"#TT:5\r\n", b"#XY:5\r\n", b"*0\r\n", b"#TS:\r\n"]
+        {
+            let bytes = [&log[..], rest, &appended()].concat();
+            assert!(corrupt(log.len())(&whole(&bytes).1), "{}", rest.escape_ascii());
+        }
+        let end = log.len() + appended().len();
+        for rest in [&b"PING\r\n"[..], b"\0\0\0\0", b"#XY:5\r\n", b"*1\r\n$4\r\nEXEC\r\n"] {
+            let bytes = [&log[..], &appended(), rest].concat();
+            assert!(corrupt(end)(&whole(&bytes).1), "{}", rest.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn every_truncation_of_what_was_appended_is_cut_behind_a_command() {
+        let (log, _) = log(3, |end| end);
+        let bytes = [&log[..], &appended()].concat();
+        let (all, _) = whole(&bytes);
+        let transaction = bytes.windows(5).rposition(|window| window == b"MULTI").unwrap() - 8;
+        let mut ends: Vec<_> = all.offsets[12..14].iter().map(|offset| *offset as usize).collect();
+        ends.extend([transaction - b"#TS:1628217470\r\n".len(), transaction, bytes.len()]);
+        for cut in log.len()..bytes.len() {
+            let (taken, verdict) = whole(&bytes[..cut]);
+            let end = ends.iter().copied().rfind(|end| *end <= cut).unwrap();
+            assert_eq!(
+                taken.requests,
+                all.requests[..12 + ends.iter().rposition(|e| *e <= cut).unwrap().min(2)]
+            );
+            match end == cut {
+                true => assert_eq!(verdict, Verdict::Complete),
+                false => assert!(torn(end)(&verdict), "{cut}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_batch_is_found_whatever_was_appended() {
+        let (log, starts) = log(4, |end| end);
+        let plain = appended();
+        let mut batches = Batches::new((log.len() + plain.len()) as u64);
+        batches.push(batches.end(), &[&command(&["SET", "last", "1"])]);
+        let last = batches.take();
+        for behind in [&b""[..], &last] {
+            let mut bytes = [&log[..], &plain, behind].concat();
+            let (all, verdict) = whole(&bytes);
+            assert_eq!(
+                (all.requests.len(), verdict),
+                (16 + 5 + usize::from(!behind.is_empty()), Verdict::Complete)
+            );
+            let second = log.len() + plain.len();
+            for bit in (0..log.len() * 8).chain(second * 8..bytes.len() * 8) {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let (taken, verdict) = whole(&bytes);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(verdict, Verdict::Complete, "bit {bit}");
+                let whole = match bit / 8 < log.len() {
+                    true => 4 * starts.iter().rposition(|start| *start <= bit / 8).unwrap(),
+                    false => 16 + 5,
+                };
+                assert_eq!(taken.requests, all.requests[..whole], "bit {bit}");
+            }
+        }
     }
 
     #[test]

@@ -677,7 +677,7 @@ fn a_restart_goes_on_with_the_last_file_unless_another_server_wrote_it() {
         let manifest = Manifest::parse(&disk.files["dir/aof.manifest"].bytes).unwrap();
         let len = disk.files["dir/aof.1.incr.aof"].bytes.len() as u64;
         let sizes = Sizes { base: 10, increments: len, history: 0 };
-        let start = Start::Loaded { last: Some(aof::Tail { len, checked }) };
+        let start = Start::Loaded { last: Some(aof::Tail { len, checked }), torn: None };
         let disk = Disk { open: BTreeMap::new(), ..disk };
         let log = Log::new(settings(Fsync::Always), manifest, sizes, start, 5, at(0));
         let mut world = World::over(log, disk, 5, Fsync::Always, |_, _| None);
@@ -686,6 +686,46 @@ fn a_restart_goes_on_with_the_last_file_unless_another_server_wrote_it() {
         assert_eq!((world.log.durable(), world.disk.load(0)), (6, 6));
         assert_eq!(world.disk.files.contains_key("dir/aof.2.incr.aof"), !checked);
         world.heal();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_before_another_file_is_begun() {
+    // The tail is that of the last file, which another server wrote; or an empty file follows.
+    for empty_follows in [false, true] {
+        for failures in [0, 2] {
+            let mut world = World::new(settings(Fsync::Always), empty(), |_, _| None);
+            (0..5).for_each(|_| world.write());
+            world.pass(10_000);
+            let mut disk = std::mem::take(&mut world.disk);
+            let mut manifest = Manifest::parse(&disk.files["dir/aof.manifest"].bytes).unwrap();
+            let file = disk.files.get_mut("dir/aof.1.incr.aof").unwrap();
+            let len = file.bytes.len() as u64;
+            file.bytes.extend_from_slice(b"*2\r\n$1\r\nN\r\n");
+            file.synced = file.bytes.len();
+            let mut tail = aof::Tail { len, checked: false };
+            if empty_follows {
+                let next = manifest.next_increment("aof", 1);
+                disk.files.insert(format!("dir/{}", next.name), File { bytes: Vec::new(), synced: 0 });
+                manifest.increments.push(next);
+                tail = aof::Tail { len: 0, checked: true };
+            }
+            let sizes = Sizes { base: 10, increments: len, history: 0 };
+            let torn = Some(("dir/aof.1.incr.aof".to_owned(), len));
+            let start = Start::Loaded { last: Some(tail), torn };
+            let disk = Disk { open: BTreeMap::new(), ..disk };
+            let log = Log::new(settings(Fsync::Always), manifest, sizes, start, 5, at(0));
+            let mut left = failures;
+            let mut world = World::over(log, disk, 5, Fsync::Always, move |_, task| {
+                let fails = left > 0 && matches!(task, Task::Open { .. });
+                left -= i32::from(fails);
+                fails.then_some(Fault::Before)
+            });
+            world.write();
+            world.pass(10_000_000);
+            assert_eq!(world.disk.files["dir/aof.1.incr.aof"].bytes.len() as u64, len);
+            assert_eq!((world.log.durable(), world.disk.load(0)), (6, 6));
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Loading {
     session: Session,
     sizes: Sizes,
     tail: Option<Tail>,
+    /// The file with a torn tail, and how many of its bytes count.
+    torn: Option<(String, u64)>,
     /// Something was loaded that no log holds yet.
     from_elsewhere: bool,
     started: Now,
@@ -152,6 +154,7 @@ impl Node {
             session,
             sizes,
             tail: None,
+            torn: None,
             from_elsewhere: false,
             started: now,
             keys: 0,
@@ -228,7 +231,7 @@ impl Node {
         let used = host.memory_used();
         let start = match (on, &loading.manifest) {
             (false, _) => Start::Off,
-            (true, Some(_)) => Start::Loaded { last: loading.tail },
+            (true, Some(_)) => Start::Loaded { last: loading.tail, torn: loading.torn },
             (true, None) if loading.from_elsewhere => Start::Dataset,
             (true, None) => Start::Empty { base: self.empty_base(now, used, settings.use_rdb_preamble) },
         };
@@ -422,6 +425,7 @@ impl Loading {
                             format!("{path}: {why}; it is cut at offset {offset}"),
                         ];
                         self.tail = Some(Tail { len: offset, checked });
+                        self.torn = Some((path.clone(), offset));
                         self.sizes.increments = self.sizes.increments.saturating_sub(rest.len() as u64);
                         Ok((Ended::Torn(offset), lines))
                     }
