@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod memory;
 mod pauses;
+mod persistence;
 mod report;
 mod server;
 mod speed;
@@ -32,10 +33,11 @@ struct Contest {
 
 type Measure = fn(&Contest) -> Section;
 
-const SECTIONS: &[Measure] = &[speed::section, memory::section, pauses::section, idle::section];
+const SECTIONS: &[Measure] =
+    &[speed::section, memory::section, pauses::section, idle::section, persistence::section];
 
 /// The names by which `--only` selects whole sections.
-const SECTION_NAMES: [&str; 4] = ["speed", "memory", "pauses", "idle"];
+const SECTION_NAMES: [&str; 5] = ["speed", "memory", "pauses", "idle", "persistence"];
 
 /// Measures what the options select and prints it; true when every goal is met.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<bool, String> {

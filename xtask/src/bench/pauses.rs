@@ -96,7 +96,7 @@ fn longest_wait(address: SocketAddr, work: impl FnOnce() -> io::Result<()> + Sen
 }
 
 /// Sends PING and returns how long its answer took.
-fn ping(stream: &mut TcpStream) -> io::Result<Duration> {
+pub(super) fn ping(stream: &mut TcpStream) -> io::Result<Duration> {
     let start = Instant::now();
     stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
     let mut answer = [0; 7];

@@ -135,7 +135,7 @@ pub(super) fn write(sections: &[Section], contest: &Contest) -> Result<(), Strin
         version(&contest.ours)
     );
     let mut document = preamble();
-    for title in ["Speed", "Memory", "Pauses", "Idle"] {
+    for title in ["Speed", "Memory", "Pauses", "Idle", "Persistence"] {
         let now = sections.iter().find(|section| section.title == title);
         let text = match now {
             Some(section) => Some(format!("{section}\n{when}")),
@@ -165,7 +165,8 @@ Ratios are ours divided by theirs, pair by pair; figures are medians over the ro
 To reproduce: `cargo xtask bench` prints these tables (`--only speed`, `--rounds 5`, `--scale 0.05` for a quick look,
 `--reference CMD` for another reference server), `cargo xtask bench --write` writes them here. It needs Linux with two
 processors, `redis-server`, `redis-benchmark`, `taskset` and `renice`, an open-file limit of 20,000 and 4 GiB of free
-memory; nothing else should be running. Servers run on processor 0, clients on processor 1, persistence is off.
+memory; nothing else should be running. Servers run on processor 0, clients on processor 1; the section on persistence needs `strace`, in
+all others persistence is off.
 ",
         machine::description()
     )

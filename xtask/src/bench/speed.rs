@@ -73,6 +73,9 @@ fn sorted_set(loader: &mut Loader, requests: u64) -> io::Result<()> {
     })
 }
 
+/// Figures of both servers, theirs first, or why there are none.
+pub(super) type Pairs = Result<Vec<(f64, f64)>, String>;
+
 /// What one run of redis-benchmark came to.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -131,6 +134,6 @@ fn run(command: &[String], workload: &Workload, requests: u64) -> io::Result<Run
 }
 
 /// Returns the rate from the last row: `"GET","123456.78",…`.
-fn rate(csv: &str) -> Option<f64> {
+pub(super) fn rate(csv: &str) -> Option<f64> {
     csv.lines().last()?.split(',').nth(1)?.trim_matches('"').parse().ok()
 }
