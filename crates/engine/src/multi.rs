@@ -39,6 +39,31 @@ impl Server {
         }
     }
 
+    /// Breaks the watches on keys of two databases that trade places, but for those on keys that are gone for every reader
+    /// before and after; `expired` says of a key whether it is there and past its expiry.
+    pub(crate) fn swap_watched(
+        &mut self,
+        session: &mut Session,
+        first: usize,
+        second: usize,
+        expired: impl Fn(usize, &[u8]) -> Option<bool>,
+    ) {
+        for ((db, key), ids) in self.watched.iter().filter(|((db, _), _)| [first, second].contains(db)) {
+            let other = if *db == first { second } else { first };
+            let (here, there) = (expired(*db, key).is_some(), expired(other, key));
+            if !here && there.is_none() {
+                continue;
+            }
+            for id in ids {
+                let watcher =
+                    if *id == session.id { Some(&mut *session) } else { self.sessions.get_mut(*id) };
+                if let Some(watcher) = watcher {
+                    watcher.swap_watched(*db, key, here, there);
+                }
+            }
+        }
+    }
+
     /// Breaks all watches on keys of a database for which `changed` holds (FLUSHALL, SWAPDB).
     pub fn touch_watched_db(
         &mut self,

@@ -250,6 +250,21 @@ impl Session {
         self.dirty_watch |= !stale;
     }
 
+    /// Notes that the key under watch gave its place to one of another database: `there` says whether there is one, and
+    /// whether it is past its expiry.
+    pub(crate) fn swap_watched(&mut self, db: usize, key: &[u8], here: bool, there: Option<bool>) {
+        let watched = self.watching.iter_mut().filter(|watched| watched.db == db && *watched.key == *key);
+        for watched in watched {
+            match (watched.expired, there) {
+                // The expired key is gone, or remains expired: nothing changed for anybody.
+                (true, None) => watched.expired = false,
+                (true, Some(true)) => {}
+                (false, Some(true)) if !here => watched.expired = true,
+                _ => self.dirty_watch = true,
+            }
+        }
+    }
+
     /// Returns how many channels, patterns and shard channels the session listens to.
     pub fn subscribed(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())

@@ -172,9 +172,12 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
     let (first, second) = (super::database(cx, first)?, super::database(cx, second)?);
     if first != second {
         let space = &mut *cx.keys.space;
-        let either = |key: &[u8]| [first, second].iter().any(|db| space.dbs[*db].table.contains(key));
-        cx.server.touch_watched_db(cx.session, first, either);
-        cx.server.touch_watched_db(cx.session, second, either);
+        let now_ms = cx.now.unix_ms();
+        let expired = |db: usize, key: &[u8]| {
+            let entry = space.dbs[db].table.get(key)?;
+            Some(entry.stamp().is_some_and(|at| at <= now_ms))
+        };
+        cx.server.swap_watched(cx.session, first, second, expired);
         space.dbs.swap(first, second);
         // What eviction had in view lies elsewhere now.
         space.evictor.clear();

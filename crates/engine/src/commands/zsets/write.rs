@@ -156,7 +156,12 @@ pub(super) fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) ->
 
 /// Adds to the score of a member, reading a missing one as 0.
 pub(super) fn zincrby(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    let (key, increment, member) = (args.key()?, args.float()?, args.next()?);
+    let key = args.key()?;
+    // Redis reads ZADD's options here, too, and misses a pair of score and member behind one.
+    if ["NX", "XX", "CH", "INCR", "GT", "LT"].iter().any(|option| args.accept(option)) {
+        return Err(Error::Syntax);
+    }
+    let (increment, member) = (args.float()?, args.next()?);
     let options = AddOptions { increment: true, ..AddOptions::default() };
     let added = add(cx, key, options, std::iter::once((increment, member)))?;
     out.double(added.score.unwrap_or_default());
