@@ -171,6 +171,7 @@ impl Engine {
     /// Executes a request that a log holds: what was allowed when it was written is not asked about again.
     ///
     /// The error says why it cannot have been written by us. Replies of `session` are dropped.
+    #[inline(never)]
     pub fn replay(
         &mut self,
         now: Now,
@@ -201,7 +202,7 @@ impl Engine {
     }
 
     /// Finds the row of a request, subcommands included.
-    #[inline]
+    #[inline(always)]
     fn find(&self, request: Request<'_>) -> Result<&'static Row> {
         let table = self.server.table;
         let Some(row) = table.find(request.arg(0)) else { return Err(unknown(request)) };
@@ -265,7 +266,6 @@ impl Engine {
         mode: Mode,
     ) {
         let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
-        let offset = self.server.propagation.stream.offset();
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
@@ -284,31 +284,32 @@ impl Engine {
             cx.handle(&mut Reply::new(&mut buffer, protocol))
         };
         session.out = buffer;
-        let recorder = &self.keyspace.recorder;
-        if recorder.listening.any(Listening::PROPAGATE) {
-            if failed {
-                self.server.note_failure(&self.keyspace);
-            } else {
-                let changed = recorder.dirty != dirty;
-                self.server.note_outcome(&self.keyspace, db, row, request, changed);
-            }
-            if self.server.has_unreleased() {
-                self.server.note_read(&self.keyspace.seed, db, row, request);
-            }
+        let listens = self.keyspace.recorder.listening.any(Listening::PROPAGATE);
+        if listens {
+            self.note(db, dirty, row, request, failed);
         }
         let spent = host.ticks().saturating_sub(start);
         self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);
-        let wrote = self.server.propagation.stream.offset() != offset;
-        if wrote {
-            session.written = self.server.propagation.stream.offset();
-        }
-        if self.server.holds.is_on() {
-            self.server.hold_reply(session, before, wrote);
+        if listens {
+            self.server.end_reply(session, before);
         }
         self.server.limit_swollen(now.instant);
         self.listen_if_changed();
+    }
+
+    /// Notes what a command came to, and what it has read.
+    fn note(&mut self, db: usize, dirty: u64, row: &Row, request: Request<'_>, failed: bool) {
+        if failed {
+            self.server.note_failure(&self.keyspace);
+        } else {
+            let changed = self.keyspace.recorder.dirty != dirty;
+            self.server.note_outcome(&self.keyspace, db, row, request, changed);
+        }
+        if self.server.has_unreleased() {
+            self.server.note_read(&self.keyspace.seed, db, row, request);
+        }
     }
 
     /// Refreshes what the keyspace reports, after a command that may have changed who listens.

@@ -44,12 +44,8 @@ pub fn check(
     if engine.server.config.maxmemory != 0 {
         memory(engine, host, session, row, now_ms)?;
     }
-    if engine.server.persistence.is_in_trouble()
-        && session.origin == Origin::Client
-        && (row.flags.has(table::WRITE) || row.is_any(&["PING"]))
-        && let Some(refusal) = engine.server.refuses_writes()
-    {
-        return Err(refusal);
+    if engine.server.persistence.hinders() && session.origin == Origin::Client {
+        files(engine, row)?;
     }
     if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
         const ALLOWED: [&str; 9] = [
@@ -70,16 +66,24 @@ pub fn check(
             )));
         }
     }
-    if engine.server.persistence.loading.is_some()
-        && session.origin == Origin::Client
-        && !row.flags.has(table::LOADING)
-    {
-        return Err(Error::text("LOADING Redis is loading the dataset in memory"));
-    }
     if engine.server.pause.writes() && session.origin == Origin::Client && postpones(engine, session, row) {
         return Ok(Verdict::Postpone);
     }
     Ok(Verdict::Pass)
+}
+
+/// Refuses writes that the files could not follow, and nearly everything while the data set is being loaded.
+#[cold]
+fn files(engine: &Engine, row: &Row) -> Result<()> {
+    if (row.flags.has(table::WRITE) || row.is_any(&["PING"]))
+        && let Some(refusal) = engine.server.refuses_writes()
+    {
+        return Err(refusal);
+    }
+    if engine.server.persistence.loading().is_some() && !row.flags.has(table::LOADING) {
+        return Err(Error::text("LOADING Redis is loading the dataset in memory"));
+    }
+    Ok(())
 }
 
 /// Evicts what exceeds `maxmemory`; refuses commands that need memory when that does not suffice.

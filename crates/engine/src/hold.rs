@@ -47,6 +47,8 @@ pub struct Holds {
     fresh: Box<[u64]>,
     /// The offset of the last write whose keys are not known.
     fresh_all: u64,
+    /// The offset after the last request.
+    noted: u64,
     /// The highest offset of what the request at hand has read.
     read: u64,
     keys: Vec<(usize, KeyFlags)>,
@@ -101,6 +103,7 @@ impl Server {
     /// Begins a new turn: what was written so far has been handed to the log.
     pub fn next_turn(&mut self) {
         self.holds.turn += 1;
+        self.holds.noted = self.propagation.stream.offset();
     }
 
     /// Lets go of what waited for offsets up to this one.
@@ -182,9 +185,23 @@ impl Server {
         self.holds.holds_reads() && self.propagation.stream.offset() > self.holds.released
     }
 
+    /// Notes what the session has written since its last request, and holds the reply that began at `before` where it must
+    /// wait.
+    pub(crate) fn end_reply(&mut self, session: &mut Session, before: usize) {
+        let offset = self.propagation.stream.offset();
+        let wrote = offset != self.holds.noted;
+        if wrote {
+            self.holds.noted = offset;
+            session.written = offset;
+        }
+        if self.holds.is_on() {
+            self.hold_reply(session, before, wrote);
+        }
+    }
+
     /// Holds the reply that began at `before` in the session's output, if it tells of what is not released.
     #[cold]
-    pub(crate) fn hold_reply(&mut self, session: &mut Session, before: usize, wrote: bool) {
+    fn hold_reply(&mut self, session: &mut Session, before: usize, wrote: bool) {
         let mut offset = std::mem::take(&mut self.holds.read);
         if wrote {
             offset = self.propagation.stream.offset();

@@ -81,7 +81,7 @@ impl Engine {
     fn cycle(&mut self, now: Now, host: &dyn Host, period: Duration) {
         // Events of the cycle are nobody's reply: a session of no consequence stands in for the one that executes.
         let mut nobody = Session::new(SessionId(u32::MAX), 0, now.instant);
-        let loading = self.server.persistence.loading.is_some();
+        let loading = self.server.persistence.loading().is_some();
         if self.server.active_expiry && !self.keyspace.keep_expired && !loading {
             let effort = u64::from(self.server.config.active_expire_effort.max(1) - 1);
             let share = EXPIRE_SHARE + EXPIRE_SHARE_STEP * effort;

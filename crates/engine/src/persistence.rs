@@ -74,13 +74,15 @@ pub struct LogFigures {
 /// What is known of the files.
 #[derive(Clone, Debug)]
 pub struct Persistence {
-    pub loading: Option<Loading>,
+    /// Some commands are refused for the files' sake: one look suffices for all others.
+    hinders: bool,
+    loading: Option<Loading>,
     pub child: Option<Child>,
     pub log: LogFigures,
     /// A snapshot was asked for while another was under way.
     pub save_scheduled: bool,
     pub last_save_unix: i64,
-    pub last_save_failed: bool,
+    last_save_failed: bool,
     pub last_save_seconds: i64,
     pub last_try: Option<Instant>,
     pub saves: u64,
@@ -117,6 +119,7 @@ impl Persistence {
     /// Returns what is known at the start.
     pub fn new(now: Now) -> Persistence {
         Persistence {
+            hinders: false,
             loading: None,
             child: None,
             log: LogFigures::default(),
@@ -141,10 +144,36 @@ impl Persistence {
         }
     }
 
-    /// Returns whether the last write to a file failed.
+    /// Returns whether some commands may have to be refused.
     #[inline]
-    pub fn is_in_trouble(&self) -> bool {
-        self.last_save_failed || self.log.refusal.is_some()
+    pub(crate) fn hinders(&self) -> bool {
+        self.hinders
+    }
+
+    /// Returns how far loading is, while the data set is being loaded.
+    pub fn loading(&self) -> Option<&Loading> {
+        self.loading.as_ref()
+    }
+
+    /// Begins or ends loading, or says how far it is.
+    pub fn set_loading(&mut self, loading: Option<Loading>) {
+        self.loading = loading;
+        self.look_for_hindrances();
+    }
+
+    /// Returns whether the last snapshot failed.
+    pub fn has_save_failed(&self) -> bool {
+        self.last_save_failed
+    }
+
+    /// Notes that a snapshot failed.
+    pub fn save_failed(&mut self) {
+        self.last_save_failed = true;
+        self.look_for_hindrances();
+    }
+
+    fn look_for_hindrances(&mut self) {
+        self.hinders = self.loading.is_some() || self.last_save_failed || self.log.refusal.is_some();
     }
 
     /// Notes that the data as it was after so many changes is saved.
@@ -152,6 +181,7 @@ impl Persistence {
         self.saved_dirty = dirty;
         self.last_save_unix = now.unix_secs();
         self.last_save_failed = false;
+        self.look_for_hindrances();
     }
 }
 
@@ -186,6 +216,7 @@ impl Engine {
     pub fn log_advanced(&mut self, now: Now, figures: LogFigures) {
         let durable = figures.durable;
         self.server.persistence.log = figures;
+        self.server.persistence.look_for_hindrances();
         if self.server.persistence.waiting.iter().any(|waits| waits.written <= durable) {
             let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
             waiting.retain(|waits| {
@@ -306,7 +337,7 @@ pub(crate) fn prepare_shutdown(
     if server.persistence.child.is_some() {
         server.effects.push(Effect::KillChild);
     }
-    let loading = server.persistence.loading.is_some();
+    let loading = server.persistence.loading().is_some();
     if !loading && (wish.save || (!wish.no_save && !server.config.save.is_empty())) {
         server.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.".into());
         if save_now(server, keyspace, now, host).is_err() && !wish.force {

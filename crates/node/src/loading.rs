@@ -142,8 +142,8 @@ impl Node {
         }
         let total_bytes = files.iter().filter_map(|planned| size_of(&planned.file.path)).sum();
         self.engine.keyspace.loading = true;
-        self.engine.server.persistence.loading =
-            Some(Progress { started: now, total_bytes, loaded_bytes: 0 });
+        let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
+        self.engine.server.persistence.set_loading(Some(progress));
         let mut session = Session::new(SessionId(u32::MAX), 0, now.instant);
         (session.origin, session.authenticated) = (Origin::Log, true);
         self.loading = Some(Box::new(Loading {
@@ -190,8 +190,10 @@ impl Node {
         self.loading = Some(loading);
         self.pass_on_loading_effects();
         let taken = taken?;
-        if let Some(progress) = &mut self.engine.server.persistence.loading {
-            progress.loaded_bytes += taken as u64;
+        let persistence = &mut self.engine.server.persistence;
+        if let Some(progress) = persistence.loading().copied() {
+            let loaded_bytes = progress.loaded_bytes + taken as u64;
+            persistence.set_loading(Some(Progress { loaded_bytes, ..progress }));
         }
         Ok(taken)
     }
@@ -216,7 +218,7 @@ impl Node {
         let recorder = &mut self.engine.keyspace.recorder;
         (recorder.dirty, recorder.hits, recorder.misses) = (0, 0, 0);
         let server = &mut self.engine.server;
-        server.persistence.loading = None;
+        server.persistence.set_loading(None);
         server.persistence.keys_loaded = loading.keys;
         server.persistence.last_save_unix = now.unix_secs();
         let seconds = now.instant.saturating_since(loading.started.instant).as_secs_f64();
@@ -368,7 +370,7 @@ impl Loading {
         let context = Context { limits: keyspace.limits, seed: keyspace.seed };
         let input_len = match self.files[self.at].role {
             Role::Base => Some(self.sizes.base),
-            _ => engine.server.persistence.loading.map(|progress| progress.total_bytes),
+            _ => engine.server.persistence.loading().map(|progress| progress.total_bytes),
         };
         Loader::new(
             context,

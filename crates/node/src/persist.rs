@@ -98,7 +98,7 @@ impl Node {
             }
             Err(reason) => {
                 server.log(LogLevel::Warning, format!("Background saving error: {reason}"));
-                server.persistence.last_save_failed = true;
+                server.persistence.save_failed();
             }
         }
         server.persistence.last_save_seconds = seconds;

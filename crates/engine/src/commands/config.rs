@@ -61,7 +61,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
     while let Ok(name) = args.next() {
         pairs.push((name, args.next()?));
     }
-    let caller = Caller { local: cx.session.is_local(), loading: cx.server.persistence.loading.is_some() };
+    let caller = Caller { local: cx.session.is_local(), loading: cx.server.persistence.loading().is_some() };
     let changes = cx.server.config.set_many(&pairs, caller).map_err(|error| refused(&error))?;
     let names: Vec<&'static str> = changes.params().iter().map(|param| param.name).collect();
     if !names.is_empty() {

@@ -247,7 +247,7 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
     let known = &cx.server.persistence;
     let seconds = |since: &Now| cx.now.instant.saturating_since(since.instant).as_secs();
     let (child, log) = (&known.child, &known.log);
-    fields.field("loading", u8::from(known.loading.is_some()));
+    fields.field("loading", u8::from(known.loading().is_some()));
     fields.field("async_loading", 0);
     fields.field("current_cow_peak", child.map_or(0, |child| child.copied_peak));
     fields.field("current_cow_size", child.map_or(0, |child| child.copied));
@@ -263,7 +263,7 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("rdb_bgsave_in_progress", u8::from(saving.is_some()));
     fields.field("rdb_last_save_time", known.last_save_unix);
     let status = |failed: bool| if failed { "err" } else { "ok" };
-    fields.field("rdb_last_bgsave_status", status(known.last_save_failed));
+    fields.field("rdb_last_bgsave_status", status(known.has_save_failed()));
     fields.field("rdb_last_bgsave_time_sec", known.last_save_seconds);
     fields.field("rdb_current_bgsave_time_sec", saving.map_or(-1, |child| seconds(&child.started) as i64));
     fields.field("rdb_saves", known.saves);
@@ -291,7 +291,7 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
         fields.field("aof_delayed_fsync", log.delayed_syncs);
         fields.field("aof_unsynced_age_ms", log.unsynced_age_ms);
     }
-    if let Some(loading) = &known.loading {
+    if let Some(loading) = known.loading() {
         let elapsed = seconds(&loading.started);
         let left = loading.total_bytes.saturating_sub(loading.loaded_bytes);
         let share = loading.loaded_bytes as f64 * 100.0 / loading.total_bytes.max(1) as f64;
