@@ -1,9 +1,10 @@
-//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench | fuzz | simulate`.
-#![forbid(unsafe_code)]
+//! Chores around the workspace: `cargo xtask test | oracle | record | coverage | bench | fuzz | simulate | powercut | …`.
+#![deny(unsafe_code)] // But for the one call in `durability::power`.
 
 mod arguments;
 mod bench;
 mod coverage;
+mod durability;
 mod fuzz;
 mod oracle;
 mod record;
@@ -26,6 +27,14 @@ cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targe
 cargo xtask simulate [--seeds N] [--from N] | --seed N       run seeds of the simulator, 10000 by default; or show one
 cargo xtask simulate --reference CMD [--seeds N] [--from N]  give random requests to CMD and a node, compare replies
 
+cargo xtask powercut [--rounds N] [--fsync always|everysec] [--seed N] [--ours CMD]
+                                                             cut the power of a file system under load (as root)
+cargo xtask kill9 [--rounds N] [--fsync always|everysec] [--seed N] [--ours CMD]
+                                                             kill the server under load
+cargo xtask diskfaults [--only WORDS] [--fsync always|everysec] [--ours CMD]
+                                                             let each system call of the disk fail once (with strace)
+The last three end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
+
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
 
@@ -36,6 +45,9 @@ fn main() -> ExitCode {
         "bench" => bench::run(words),
         "fuzz" => fuzz::run(words),
         "simulate" => simulate::run(words),
+        "powercut" => durability::powercut::run(words),
+        "kill9" => durability::kill9::run(words),
+        "diskfaults" => durability::diskfaults::run(words),
         command => Arguments::parse(words).and_then(|arguments| match command {
             "oracle" => oracle::run(&arguments),
             "record" => record::run(&arguments),

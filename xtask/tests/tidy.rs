@@ -42,6 +42,7 @@ const UNSAFE_FILES: &[&str] = &[
     "crates/server/src/process.rs",
     "crates/server/src/signals.rs",
     "crates/server/src/title.rs",
+    "xtask/src/durability/power.rs",
 ];
 
 fn root() -> PathBuf {
