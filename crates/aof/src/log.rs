@@ -89,6 +89,8 @@ pub struct Log {
     /// Since when no line about failing writes was said.
     said: Option<Instant>,
     closing: bool,
+    /// The log was on from the start, so that its word holds before its first base is there: replies wait for that.
+    promises: bool,
     tasks: VecDeque<(TaskId, Job)>,
     pub(crate) outputs: VecDeque<Output>,
     last_task: u64,
@@ -189,6 +191,7 @@ impl Log {
             sync_error: None,
             said: None,
             closing: false,
+            promises: false,
             tasks: VecDeque::new(),
             outputs: VecDeque::new(),
             last_task: 0,
@@ -196,7 +199,10 @@ impl Log {
         };
         match start {
             Start::Off => log.mode = Mode::Off,
-            Start::Dataset => log.start(),
+            Start::Dataset => {
+                log.promises = true;
+                log.start();
+            }
             Start::Empty { base } => {
                 let file = log.next_base(log.settings.use_rdb_preamble);
                 log.sizes.base = base.len() as u64;
@@ -332,6 +338,7 @@ impl Log {
     /// Returns up to which offset replies may leave.
     pub fn releasable(&self) -> u64 {
         match (self.mode, self.settings.fsync) {
+            (Mode::Starting, Fsync::Always) if self.promises => self.durable,
             (Mode::Off | Mode::Starting, _) | (_, Fsync::No) => u64::MAX,
             (Mode::On, _) if self.skips_sync() => u64::MAX,
             (_, Fsync::Always) => self.durable,
@@ -342,6 +349,9 @@ impl Log {
     /// Returns what a write is refused with, while the log cannot take it.
     pub fn refusal(&self) -> Option<String> {
         let reason = match self.mode {
+            Mode::Starting if self.promises && self.schedule.failures > 0 => {
+                "its first base could not be written"
+            }
             Mode::Off | Mode::Starting => return None,
             Mode::On => self.write_error.as_ref()?,
             Mode::Broken => self.sync_error.as_ref()?,

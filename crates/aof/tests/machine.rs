@@ -760,3 +760,25 @@ fn databases_and_times_are_said_at_the_front_of_a_file() {
     let text = String::from_utf8_lossy(bytes);
     assert!(text.contains("\r\n#TS:1700000000\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$1\r\nN"), "{text}");
 }
+
+#[test]
+fn a_log_that_was_on_from_the_start_promises_nothing_before_its_base_is_there() {
+    let settings = settings(Fsync::Always);
+    let mut log =
+        Log::new(settings, Manifest::default(), Sizes::default(), Start::Dataset, 0, Now::default());
+    log.append(Now::default(), 10, 0, b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(log.releasable(), 0);
+    // Turned on while the server runs, it has a base to write first that nobody waits for.
+    let off = Start::Off;
+    let mut log = Log::new(
+        self::settings(Fsync::Always),
+        Manifest::default(),
+        Sizes::default(),
+        off,
+        0,
+        Now::default(),
+    );
+    log.enable(Now::default());
+    log.append(Now::default(), 10, 0, b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(log.releasable(), u64::MAX);
+}
