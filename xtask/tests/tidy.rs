@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "simulator",
         &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"],
     ),
-    ("redstart", &["base", "config", "server"]),
+    ("redstart", &["aof", "base", "config", "keyspace", "rdb", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
 

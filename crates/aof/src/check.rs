@@ -29,6 +29,8 @@ pub struct Report {
     pub batches: u64,
     /// How many requests there are of each command, by its name in lower case.
     pub commands: BTreeMap<String, u64>,
+    /// How many lines of the protocol they take, counting each argument for two.
+    pub lines: u64,
     /// The first and the last annotated time, in Unix seconds.
     pub times: Option<(i64, i64)>,
     /// How the file ends.
@@ -40,6 +42,7 @@ pub struct Report {
 #[derive(Debug, Default)]
 struct Found {
     commands: BTreeMap<String, u64>,
+    lines: u64,
     times: Option<(i64, i64)>,
     until: Option<i64>,
     cut_for_time: Option<u64>,
@@ -72,6 +75,7 @@ impl Check {
             appended_at: self.reader.appended_at(),
             batches: self.reader.batches(),
             commands: self.found.commands,
+            lines: self.found.lines,
             times: self.found.times,
             verdict,
             cut_for_time: self.found.cut_for_time,
@@ -99,6 +103,7 @@ impl Replay for Found {
 
     fn request(&mut self, request: Request<'_>, _: u64) -> Result<(), Infallible> {
         let name = request.arg(0);
+        self.lines += 1 + 2 * request.len() as u64;
         let mut buf = [0; NAME_MAX];
         let name = match buf.get_mut(..name.len()) {
             Some(lower) => {

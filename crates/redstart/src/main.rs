@@ -1,5 +1,7 @@
-//! The one binary: `redstart server`, or the same under the name `redis-server`.
+//! The one binary: `redstart server` and `redstart check`, or the same under the names of Redis' programs.
 #![forbid(unsafe_code)]
+
+mod check;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -20,8 +22,14 @@ fn main() -> ExitCode {
     if name == "redis-server" || name == "valkey-server" {
         return server(&name, &args);
     }
+    match name.as_str() {
+        "redis-check-aof" | "valkey-check-aof" => return check::redis_check_aof(&name, &args),
+        "redis-check-rdb" | "valkey-check-rdb" => return check::redis_check_rdb(&name, &args),
+        _ => {}
+    }
     match args.first().map(Vec::as_slice) {
         Some(b"server") => server("redstart server", &args[1..]),
+        Some(b"check") => check::run(&args[1..]),
         Some(b"-v" | b"--version") => {
             println!("redstart {VERSION} (compatible with Redis {REDIS_VERSION})");
             ExitCode::SUCCESS
@@ -90,8 +98,11 @@ redstart - an in-memory store that speaks the Redis protocol
 
 Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-server takes them
        redstart server --help                      more about these arguments
+       redstart check aof PATH [--fix]             what is in a log, and where it breaks
+       redstart check rdb FILE                     what is in a snapshot, and where it breaks
+       redstart check --help                       more about checks
        redstart --version
        redstart --help
 
-Under the name redis-server (a link will do) it takes the place of that program.
+Under the names redis-server, redis-check-aof and redis-check-rdb (links will do) it takes the place of these programs.
 ";
