@@ -50,7 +50,7 @@ pub(super) fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
             out.ok();
             Ok(())
         }
-        (b"reload", _) => reload(args),
+        (b"reload", _) => super::debug_reload::reload(cx, args, out),
         (b"segfault" | b"panic" | b"assert", 0) => {
             let word = String::from_utf8_lossy(&word);
             cx.server.effects.push(Effect::Crash(format!("DEBUG {}", word.to_uppercase())));
@@ -293,17 +293,6 @@ fn packed_threshold(args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to save and load again.
-fn reload(args: &mut Args<'_>) -> Result<()> {
-    for word in args.rest() {
-        let known = [&b"merge"[..], b"noflush", b"nosave"];
-        if !known.iter().any(|known| word.eq_ignore_ascii_case(known)) {
-            return Err(Error::text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
-        }
-    }
-    Err(Error::text("ERR DEBUG RELOAD needs persistence, which is not in this version"))
-}
-
 /// Returns what the subcommands do.
 fn help(cx: &mut Cx<'_>, out: &mut Reply<'_>) -> Result<()> {
     super::help(
@@ -325,7 +314,10 @@ fn help(cx: &mut Cx<'_>, out: &mut Reply<'_>) -> Result<()> {
             ("PROTOCOL <type>", "Answer a value of this type."),
             ("QUICKLIST <key>", "Say whether a value is a quicklist."),
             ("QUICKLIST-PACKED-THRESHOLD <size>", "Check a size; lists do not depend on it."),
-            ("RELOAD", "Not in this version."),
+            (
+                "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+                "Save the data and load it again; or load, replace or add what was saved.",
+            ),
             ("SEGFAULT", "End the process as an access violation would."),
             ("SET-ACTIVE-EXPIRE <0|1>", "Switch the deletion of expired keys that nobody reads off or on."),
             ("SLEEP <seconds>", "Stop the server for a while."),

@@ -11,6 +11,7 @@ pub mod config;
 pub mod connection;
 mod debug;
 mod debug_digest;
+mod debug_reload;
 pub mod dump;
 pub mod expire;
 pub mod geo;

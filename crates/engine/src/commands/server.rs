@@ -156,7 +156,7 @@ fn lazily(cx: &Cx<'_>, args: &mut Args<'_>) -> Result<bool> {
 }
 
 /// Empties one database.
-fn flush(cx: &mut Cx<'_>, db: usize, lazy: bool) {
+pub(super) fn flush(cx: &mut Cx<'_>, db: usize, lazy: bool) {
     let space = &mut *cx.keys.space;
     if space.dbs[db].is_empty() {
         return;
