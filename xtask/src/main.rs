@@ -26,6 +26,7 @@ cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--onl
 cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targets, 60 s each by default
 cargo xtask simulate [--seeds N] [--from N] | --seed N       run seeds of the simulator, 10000 by default; or show one
 cargo xtask simulate --reference CMD [--seeds N] [--from N]  give random requests to CMD and a node, compare replies
+cargo xtask corrupt [--bytes N] [--flips N]                  damage logs and snapshots everywhere, and load them
 
 cargo xtask powercut [--rounds N] [--fsync always|everysec] [--seed N] [--ours CMD]
                                                              cut the power of a file system under load (as root)
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(words),
         "fuzz" => fuzz::run(words),
         "simulate" => simulate::run(words),
+        "corrupt" => simulate::corrupt(words),
         "powercut" => durability::powercut::run(words),
         "kill9" => durability::kill9::run(words),
         "diskfaults" => durability::diskfaults::run(words),

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: runs many seeds of the simulator, with every check compiled in.
+//! `cargo xtask simulate` and `corrupt`: run the simulator, with every check compiled in.
 
 use std::process::Command;
 
@@ -30,6 +30,27 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
         (None, Some(seed)) => vec!["--seed", seed, "--verbose"],
         (None, None) => vec!["--seeds", &range],
     };
+    simulator(&arguments)
+}
+
+/// Damages a log and a snapshot of `--bytes` (a megabyte) at every place, and with `--flips` wrong bits (10,000 in each
+/// of the four files); returns whether all of it was found.
+pub(crate) fn corrupt(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
+    let (mut bytes, mut flips) = (1_000_000, 10_000);
+    while let Some(word) = words.next() {
+        let place: &mut u64 = match word.as_str() {
+            "--bytes" => &mut bytes,
+            "--flips" => &mut flips,
+            _ => return Err(format!("unknown option {word}")),
+        };
+        let text = words.next().unwrap_or_default();
+        *place = text.parse().map_err(|_| format!("{word} {text}: not a number"))?;
+    }
+    simulator(&["--corrupt", &bytes.to_string(), &flips.to_string()])
+}
+
+/// Runs the simulator; returns whether it found nothing wrong.
+fn simulator(arguments: &[&str]) -> Result<bool, String> {
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--profile", "simulation", "--package", "simulator", "--"])
         .args(arguments)

@@ -2,6 +2,8 @@
 //!
 //! A body panics when something is wrong; it returns for every input.
 
+use std::cell::RefCell;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base::crc64::crc64;
@@ -357,8 +359,6 @@ pub fn restore(data: &[u8]) {
     payload.extend_from_slice(&rdb::VERSION.to_le_bytes());
     payload.extend_from_slice(&crc64(0, &payload).to_le_bytes());
 
-    let mut player = Player::new();
-    player.say(&encode(&[b"RESTORE", b"k", b"0", &payload]));
     const TRAFFIC: &[&str] = &[
         "TYPE k",
         "OBJECT ENCODING k",
@@ -402,10 +402,27 @@ pub fn restore(data: &[u8]) {
         "DEBUG DIGEST",
         "DEL k",
         "DUMP c",
+        "FLUSHALL",
     ];
-    for line in TRAFFIC {
-        player.say(&encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>()));
+    /// Inputs that one node takes before another is made.
+    const INPUTS: u32 = 500;
+    thread_local! {
+        static PLAYER: RefCell<(u32, Option<Player>)> = const { RefCell::new((0, None)) };
     }
+    static REQUESTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let words = |line: &&str| encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        TRAFFIC.iter().flat_map(words).collect()
+    });
+    PLAYER.with_borrow_mut(|(inputs, player)| {
+        *inputs += 1;
+        if *inputs % INPUTS == 0 {
+            *player = None;
+        }
+        let player = player.get_or_insert_with(Player::new);
+        let mut requests = encode(&[b"RESTORE", b"k", b"0", &payload]);
+        requests.extend_from_slice(&REQUESTS);
+        player.say(&requests);
+    });
 }
 
 /// Returns the dump of one of some values of every type and encoding.

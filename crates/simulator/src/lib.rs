@@ -9,6 +9,7 @@
 pub mod chaos;
 pub mod checkers;
 pub mod clock;
+pub mod corruption;
 pub mod disk;
 pub mod fuzz;
 mod fuzz_aof;

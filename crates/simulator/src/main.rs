@@ -1,7 +1,8 @@
 //! Runs seeds and reports those that fail.
 //!
 //! `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`, and, with the same requests given to a reference
-//! server, `simulator --reference COMMAND --seeds FROM..TO`.
+//! server, `simulator --reference COMMAND --seeds FROM..TO`. `simulator --corrupt BYTES FLIPS` damages logs and snapshots of
+//! so many bytes at every place, and with so many wrong bits each.
 #![forbid(unsafe_code)]
 
 use std::panic;
@@ -9,11 +10,13 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use simulator::corruption::{self, Counts};
 use simulator::reference;
 use simulator::world::{self, Failure, Summary};
 use testkit::{ServerProcess, TcpTarget};
 
-const USAGE: &str = "simulator --seed N [--verbose] | [--reference COMMAND] --seeds FROM..TO";
+const USAGE: &str =
+    "simulator --seed N [--verbose] | [--reference COMMAND] --seeds FROM..TO | --corrupt BYTES FLIPS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +25,11 @@ fn main() -> ExitCode {
         && let Some(seeds) = several(range)
     {
         return against_reference(command, seeds);
+    }
+    if let ["--corrupt", bytes, flips] = words[..]
+        && let (Ok(bytes), Ok(flips)) = (bytes.parse(), flips.parse())
+    {
+        return corrupt(bytes, flips);
     }
     let (seeds, verbose) = match words[..] {
         ["--seed", seed] => (one(seed), false),
@@ -36,6 +44,62 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Damages files on all cores, and counts what came of it.
+fn corrupt(bytes: u64, flips: u64) -> ExitCode {
+    /// Bits are drawn anew for each portion.
+    const PORTION: u64 = 100;
+    let started = Instant::now();
+    let mut good = true;
+    for case in corruption::cases(bytes) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let all = AtomicU64::new(0);
+        let run = |work: &(dyn Fn(u64) -> Option<Counts> + Sync)| {
+            all.store(0, Ordering::Relaxed);
+            let mut sum = Counts::default();
+            std::thread::scope(|scope| {
+                let workers: Vec<_> = (0..threads)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut sum = Counts::default();
+                            while let Some(counts) = work(all.fetch_add(1, Ordering::Relaxed)) {
+                                sum += counts;
+                            }
+                            sum
+                        })
+                    })
+                    .collect();
+                workers.into_iter().for_each(|worker| sum += worker.join().expect("no panic"));
+            });
+            sum
+        };
+        let length = case.length();
+        let part = length.div_ceil(threads * 4);
+        let cut = run(&|number| {
+            let range = number * part..((number + 1) * part).min(length);
+            (!range.is_empty()).then(|| case.truncate(range))
+        });
+        let served = run(&|number| {
+            let end = number * length.div_ceil(1_000);
+            (end < length).then(|| case.truncate_in_node([end]))
+        });
+        let flipped = run(&|number| {
+            let count = flips.saturating_sub(number * PORTION).min(PORTION);
+            (count > 0).then(|| case.flip(number, count))
+        });
+        println!("{}, {length} bytes", case.name);
+        println!("  cut at every byte   {cut}");
+        println!("  cut and served      {served}");
+        println!("  single wrong bits   {flipped}");
+        good &= cut.is_good() && cut.tried == length && served.is_good() && flipped.is_good();
+    }
+    println!(
+        "{} in {:.0} s",
+        if good { "all found" } else { "NOT ALL FOUND" },
+        started.elapsed().as_secs_f64()
+    );
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Gives each seed's requests to a node and to a server that is started for it, and prints what differs.
