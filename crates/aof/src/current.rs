@@ -133,7 +133,7 @@ impl Current {
             self.stamp = time;
             front.extend_from_slice(format!("#TS:{time}\r\n").as_bytes());
         }
-        if std::mem::take(&mut self.fresh) && selected != 0 {
+        if std::mem::take(&mut self.fresh) {
             let index = selected.to_string();
             front.extend_from_slice(
                 format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{index}\r\n", index.len()).as_bytes(),

@@ -409,7 +409,9 @@ impl Log {
         if self.mode == Mode::Off {
             return self.tasks.is_empty().then_some(true);
         }
-        let failing = self.write_error.is_some() || self.sync_error.is_some() || self.mode != Mode::On;
+        let beginning = self.mode == Mode::Starting && self.promises && self.schedule.failures == 0;
+        let failing =
+            self.write_error.is_some() || self.sync_error.is_some() || (self.mode != Mode::On && !beginning);
         match self.retiring.is_none() && self.file.as_ref().is_some_and(Current::is_synced) {
             true => Some(true),
             false if failing => Some(false),
@@ -439,6 +441,7 @@ impl Log {
             buffer_length: files().map(|file| file.buffered() as u64).sum(),
             syncs_in_flight: files().map(|file| file.syncs as u64).sum(),
             delayed_syncs: self.schedule.delayed,
+            over_budget: self.exceeds_budget(),
             unsynced_age: self.ages.oldest().map(|since| self.now.instant.saturating_since(since)),
             unsynced: self.appended.saturating_sub(self.durable),
         }
@@ -801,6 +804,8 @@ pub struct Figures {
     pub syncs_in_flight: u64,
     /// How often `everysec` could not keep up, so that replies had to wait.
     pub delayed_syncs: u64,
+    /// A rewrite would exceed the budget.
+    pub over_budget: bool,
     /// For how long the oldest byte that is not on the disk has waited.
     pub unsynced_age: Option<Duration>,
     /// How many bytes of the stream are not on the disk.

@@ -295,7 +295,7 @@ impl Log {
     }
 
     /// Returns whether a new base, as long as the last, would be too much beside the files that are there.
-    fn exceeds_budget(&self) -> bool {
+    pub(crate) fn exceeds_budget(&self) -> bool {
         let (budget, size) = (self.settings.disk_budget, self.current_size());
         let base = if self.sizes.base > 0 { self.sizes.base } else { size };
         budget > 0 && size.saturating_add(self.sizes.history).saturating_add(base) > budget

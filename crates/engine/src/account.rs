@@ -4,7 +4,7 @@ use base::time::Now;
 use resp::decode::Request;
 
 use crate::cx::Mode;
-use crate::session::Session;
+use crate::session::{Origin, Session};
 use crate::table::{self, Row};
 use crate::{Server, monitor, redact};
 
@@ -21,6 +21,10 @@ impl Server {
         failed: bool,
         mode: Mode,
     ) {
+        // What a log says again was counted when it was said first.
+        if session.origin == Origin::Log {
+            return;
+        }
         // A command that waits is counted when its wait ends.
         if session.blocked.is_none() {
             let spent = spent + std::mem::take(&mut self.stalled_us);

@@ -27,6 +27,8 @@ pub struct Blocked {
     pub row: usize,
     pub deadline: Option<Instant>,
     pub on_timeout: OnTimeout,
+    /// The offset of the stream that must be on the disk (WAITAOF).
+    pub wanted: Option<u64>,
 }
 
 /// A key that changed, with those who wait for it in order of arrival.

@@ -45,7 +45,7 @@ pub fn check(
         memory(engine, host, session, row, now_ms)?;
     }
     if engine.server.persistence.hinders() && session.origin == Origin::Client {
-        files(engine, row)?;
+        files(engine, session, row)?;
     }
     if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
         const ALLOWED: [&str; 9] = [
@@ -74,8 +74,9 @@ pub fn check(
 
 /// Refuses writes that the files could not follow, and nearly everything while the data set is being loaded.
 #[cold]
-fn files(engine: &Engine, row: &Row) -> Result<()> {
-    if (row.flags.has(table::WRITE) || row.is_any(&["PING"]))
+fn files(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
+    let executes = row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes);
+    if (executes || row.flags.has(table::WRITE) || row.is_any(&["PING"]))
         && let Some(refusal) = engine.server.refuses_writes()
     {
         return Err(refusal);

@@ -11,7 +11,7 @@
 //! replies   sent │        held, each until `released` has passed it
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
 use base::hash::HashSeed;
 use resp::decode::Request;
@@ -42,7 +42,7 @@ pub struct Holds {
     /// Counts how often the stream was taken: what is written between has one fate.
     turn: u64,
     /// Sessions with held replies, by the offset of the first.
-    queue: VecDeque<(u64, SessionId)>,
+    queue: BTreeSet<(u64, SessionId)>,
     /// The offset of the last write, by a part of its key's hash: some keys share a place, and wait for each other.
     fresh: Box<[u64]>,
     /// The offset of the last write whose keys are not known.
@@ -112,17 +112,17 @@ impl Server {
             return;
         }
         self.holds.released = released;
-        while let Some(&(offset, id)) = self.holds.queue.front() {
+        while let Some(&(offset, id)) = self.holds.queue.first() {
             if offset > released {
                 break;
             }
-            self.holds.queue.pop_front();
+            self.holds.queue.pop_first();
             let Some(session) = self.sessions.get_mut(id) else { continue };
             while session.held.front().is_some_and(|held| held.offset <= released) {
                 session.held.pop_front();
             }
             if let Some(held) = session.held.front() {
-                self.holds.queue.push_back((held.offset, id));
+                self.holds.queue.insert((held.offset, id));
             }
             self.sessions.queue_id(id);
         }
@@ -159,9 +159,11 @@ impl Server {
     }
 
     /// Notes what a command has read, if there are writes that may not be told yet.
+    ///
+    /// One that may write and did not has read, too: that SADD added nothing tells that the member is there.
     #[cold]
     pub(crate) fn note_read(&mut self, seed: &HashSeed, db: usize, row: &Row, request: Request<'_>) {
-        if !row.flags.has(table::READONLY) {
+        if !may_have_keys(row) && !row.flags.has(table::READONLY | table::WRITE) {
             return;
         }
         let mut keys = std::mem::take(&mut self.holds.keys);
@@ -214,8 +216,10 @@ impl Server {
             Some(last) if last.turn == turn => last.offset = last.offset.max(offset),
             _ => {
                 let at = session.bytes_out + (before - session.sent.min(before)) as u64;
+                if session.held.is_empty() {
+                    self.holds.queue.insert((offset, session.id));
+                }
                 session.held.push_back(Held { at, offset, turn });
-                self.holds.queue.push_back((offset, session.id));
             }
         }
     }

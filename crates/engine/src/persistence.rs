@@ -69,6 +69,8 @@ pub struct LogFigures {
     pub durable: u64,
     /// Why writes are refused.
     pub refusal: Option<String>,
+    /// A rewrite would take more room than the log may have.
+    pub over_budget: bool,
 }
 
 /// What is known of the files.
@@ -76,6 +78,8 @@ pub struct LogFigures {
 pub struct Persistence {
     /// Some commands are refused for the files' sake: one look suffices for all others.
     hinders: bool,
+    /// A snapshot was asked for whose moment is now.
+    pub(crate) wants_fork: bool,
     loading: Option<Loading>,
     pub child: Option<Child>,
     pub log: LogFigures,
@@ -112,6 +116,9 @@ pub(crate) struct WaitsForLog {
     pub(crate) alone: bool,
 }
 
+/// Writes are refused while so many bytes wait for the disk.
+const BUFFERED_MAX: u64 = 512 << 20;
+
 /// How long a failed snapshot is not tried again for (Redis' CONFIG_BGSAVE_RETRY_DELAY).
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -120,6 +127,7 @@ impl Persistence {
     pub fn new(now: Now) -> Persistence {
         Persistence {
             hinders: false,
+            wants_fork: false,
             loading: None,
             child: None,
             log: LogFigures::default(),
@@ -150,6 +158,12 @@ impl Persistence {
         self.hinders
     }
 
+    /// Returns whether a snapshot of this very moment was asked for since it was called last.
+    #[inline]
+    pub fn take_fork_wish(&mut self) -> bool {
+        std::mem::take(&mut self.wants_fork)
+    }
+
     /// Returns how far loading is, while the data set is being loaded.
     pub fn loading(&self) -> Option<&Loading> {
         self.loading.as_ref()
@@ -173,7 +187,10 @@ impl Persistence {
     }
 
     fn look_for_hindrances(&mut self) {
-        self.hinders = self.loading.is_some() || self.last_save_failed || self.log.refusal.is_some();
+        self.hinders = self.loading.is_some()
+            || self.last_save_failed
+            || self.log.refusal.is_some()
+            || self.log.buffered >= BUFFERED_MAX;
     }
 
     /// Notes that the data as it was after so many changes is saved.
@@ -191,10 +208,19 @@ impl Server {
         if let Some(refusal) = &self.persistence.log.refusal {
             return Some(Error::from(refusal.clone()));
         }
+        if self.persistence.log.buffered >= BUFFERED_MAX {
+            return Some(Error::text(
+                "MISCONF Errors writing to the AOF file: the disk does not keep up, and what waits for it takes too much memory",
+            ));
+        }
         let saves = self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
         (saves && self.persistence.last_save_failed).then_some(Error::text(MISCONF))
     }
 }
+
+/// What WAITAOF answers when it waits for a log that is off.
+pub(crate) const LOG_IS_OFF: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
 
 const MISCONF: &str = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
 Commands that may modify the data set are disabled, because this instance is configured to report errors during writes \
@@ -214,31 +240,39 @@ impl Engine {
 
     /// Takes what the log says of itself, and answers those who waited for it.
     pub fn log_advanced(&mut self, now: Now, figures: LogFigures) {
-        let durable = figures.durable;
+        let (durable, enabled) = (figures.durable, figures.enabled);
         self.server.persistence.log = figures;
         self.server.persistence.look_for_hindrances();
-        if self.server.persistence.waiting.iter().any(|waits| waits.written <= durable) {
-            let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
-            waiting.retain(|waits| {
-                if waits.written <= durable {
-                    self.log_reached(now, *waits);
-                }
-                waits.written > durable
-            });
-            self.server.persistence.waiting = waiting;
+        if !self.server.persistence.waiting.is_empty() {
+            self.tell_waiting(now, durable, enabled);
         }
     }
 
-    fn log_reached(&mut self, now: Now, waits: WaitsForLog) {
-        let Some(session) = self.server.sessions.get_mut(waits.session) else { return };
-        match session.blocked.as_mut().map(|blocked| &mut blocked.on_timeout) {
-            Some(counts @ OnTimeout::Counts(0, _)) => *counts = OnTimeout::Counts(1, 0),
-            // It gave up, and waits for something else.
-            _ => return,
-        }
-        if waits.alone {
-            self.unblock(waits.session, now, on_timeout);
-        }
+    #[cold]
+    fn tell_waiting(&mut self, now: Now, durable: u64, enabled: bool) {
+        let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
+        waiting.retain(|waits| {
+            // Whoever gave up, or is gone, may wait for something else by now, or another client have its place.
+            let session = self.server.sessions.get_mut(waits.session);
+            let blocked = session.and_then(|session| session.blocked.as_mut());
+            let Some(blocked) = blocked.filter(|blocked| blocked.wanted == Some(waits.written)) else {
+                return false;
+            };
+            if enabled && waits.written > durable {
+                return true;
+            }
+            blocked.wanted = None;
+            if enabled {
+                blocked.on_timeout = OnTimeout::Counts(1, 0);
+            }
+            if !enabled {
+                self.unblock(waits.session, now, |out, _| out.error(LOG_IS_OFF));
+            } else if waits.alone {
+                self.unblock(waits.session, now, on_timeout);
+            }
+            false
+        });
+        self.server.persistence.waiting = waiting;
     }
 
     /// Asks for a snapshot if enough has changed for long enough, or one was put off.
@@ -334,9 +368,6 @@ pub(crate) fn prepare_shutdown(
     wish: ShutdownFlags,
 ) -> Result<(), ()> {
     server.log(LogLevel::Warning, "User requested shutdown...".into());
-    if server.persistence.child.is_some() {
-        server.effects.push(Effect::KillChild);
-    }
     let loading = server.persistence.loading().is_some();
     if !loading && (wish.save || (!wish.no_save && !server.config.save.is_empty())) {
         server.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.".into());
@@ -344,6 +375,9 @@ pub(crate) fn prepare_shutdown(
             server.log(LogLevel::Warning, "Error trying to save the DB, can't exit.".into());
             return Err(());
         }
+    }
+    if server.persistence.child.is_some() {
+        server.effects.push(Effect::KillChild);
     }
     Ok(())
 }

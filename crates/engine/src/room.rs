@@ -4,7 +4,7 @@ use base::time::Instant;
 
 use crate::dispatch::Engine;
 use crate::session::{Session, SessionId};
-use crate::{Host, commands};
+use crate::{Host, Server, commands};
 
 impl Engine {
     /// Evicts keys until memory is below `maxmemory`, or as many as the time for it allows.
@@ -12,7 +12,7 @@ impl Engine {
     /// Returns false when nothing is left to evict and memory is still short.
     pub(crate) fn make_room(&mut self, host: &dyn Host, now_ms: i64) -> bool {
         let limit = self.server.config.maxmemory as usize;
-        if host.memory_used() <= limit {
+        if self.server.counted_memory(host) <= limit || self.server.persistence.loading().is_some() {
             return true;
         }
         let Some((scope, order)) = commands::config::eviction(&self.server.config) else { return false };
@@ -30,7 +30,7 @@ impl Engine {
             deferred += victim.deferred;
             self.commit_apart(&mut nobody);
             evicted += 1;
-            if host.memory_used().saturating_sub(deferred) <= limit {
+            if self.server.counted_memory(host).saturating_sub(deferred) <= limit {
                 break true;
             }
             if evicted.is_multiple_of(EVICTIONS_PER_LOOK) && host.ticks().saturating_sub(start) > budget_us {
@@ -54,5 +54,13 @@ fn eviction_us(tenacity: u32) -> u64 {
         0..=10 => 50 * u64::from(tenacity),
         11..=99 => (500.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
         _ => u64::MAX,
+    }
+}
+
+impl Server {
+    /// Returns the memory that `maxmemory` limits: not what the log holds until the disk takes it, since evicting keys would
+    /// only add to that.
+    pub(crate) fn counted_memory(&self, host: &dyn Host) -> usize {
+        host.memory_used().saturating_sub(self.persistence.log.buffered as usize)
     }
 }

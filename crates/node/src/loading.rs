@@ -144,14 +144,12 @@ impl Node {
         self.engine.keyspace.loading = true;
         let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
         self.engine.server.persistence.set_loading(Some(progress));
-        let mut session = Session::new(SessionId(u32::MAX), 0, now.instant);
-        (session.origin, session.authenticated) = (Origin::Log, true);
         self.loading = Some(Box::new(Loading {
             files,
             at: 0,
             reading: Reading::Front,
             manifest: parsed,
-            session,
+            session: session(now),
             sizes,
             tail: None,
             torn: None,
@@ -269,10 +267,19 @@ impl Node {
     }
 }
 
+/// Returns a session that says what a file says.
+fn session(now: Now) -> Session {
+    let mut session = Session::new(SessionId(u32::MAX), 0, now.instant);
+    (session.origin, session.authenticated) = (Origin::Log, true);
+    session
+}
+
 impl Loading {
     fn next(&mut self) {
         self.at += 1;
         self.reading = Reading::Front;
+        // Each file begins in database 0, and outside a transaction.
+        self.session = session(self.started);
     }
 
     fn complaint(&self, reason: &str) -> String {

@@ -113,9 +113,6 @@ impl Node {
     ///
     /// The keys that the requests will ask for are brought near while others are executed.
     pub fn handle_inputs(&mut self, now: Now, host: &dyn Host, buffer: &[u8], inputs: &[Input]) {
-        if self.is_stopping() {
-            return;
-        }
         let start = host.ticks();
         let mut now_there = now;
         let mut inputs = inputs;
@@ -167,8 +164,15 @@ impl Node {
 
     /// Takes the bytes of one link; the requests that they begin with stand in `batch` at `decoded`.
     fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], decoded: Range<usize>) {
+        if self.is_stopping() {
+            return;
+        }
+        let forking = self.is_forking();
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         self.engine.server.stats.bytes_in += bytes.len() as u64;
+        if forking && link.stall == Stall::No {
+            link.stall = Stall::Paused;
+        }
         if link.stall != Stall::No {
             link.extend(bytes);
             self.limit_input(id);
@@ -253,6 +257,9 @@ impl Node {
 
     /// Goes on with the requests that a link has kept.
     fn resume(&mut self, now: Now, host: &dyn Host, id: SessionId) {
+        if self.is_stopping() {
+            return;
+        }
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         link.stall = Stall::No;
         let input = std::mem::take(&mut link.input);
@@ -353,6 +360,12 @@ impl Node {
                 },
             };
             match engine.execute(now, host, &mut session, request) {
+                Outcome::Done if engine.server.persistence.take_fork_wish() => {
+                    // The snapshot is of this moment: what follows waits for the fork.
+                    at = end;
+                    link.stall = Stall::Paused;
+                    break;
+                }
                 Outcome::Done => at = end,
                 Outcome::Blocked => {
                     at = end;
@@ -398,6 +411,7 @@ impl Node {
                     }
                 }
                 Effect::Save => self.save(now),
+                Effect::KillChild => self.kill_child(now),
                 Effect::RewriteLog => self.rewrite_log(now),
                 Effect::Reconfigured => self.reconfigure_log(now),
                 Effect::Shutdown => {

@@ -28,8 +28,12 @@ use crate::Node;
 pub(crate) struct Persist {
     /// There once loading has ended.
     pub(crate) log: Option<Log>,
-    /// A stop was asked for; it comes when the log is on the disk.
+    /// A stop was asked for; it comes when the log is on the disk. Nothing is executed any more.
     stopping: bool,
+    /// The driver was told that it may stop.
+    stopped: bool,
+    /// A snapshot of this very moment was asked for: nothing is executed before the driver has forked.
+    forking: bool,
     /// Numbers the temporary files of snapshots.
     snapshots: u64,
 }
@@ -62,8 +66,9 @@ impl Node {
         }
     }
 
-    /// Says how long the fork took.
+    /// Says that the fork was done, and how long it took.
     pub fn forked(&mut self, time: Duration) {
+        self.go_on_after_fork();
         let persistence = &mut self.engine.server.persistence;
         persistence.fork_us = time.as_micros() as u64;
         persistence.forks += 1;
@@ -71,6 +76,7 @@ impl Node {
 
     /// Says what became of the snapshot that was asked for with [`Effect::Fork`], the fork's own failure included.
     pub fn snapshot_done(&mut self, now: Now, result: Result<Written, String>) {
+        self.go_on_after_fork();
         let Some(child) = self.engine.server.persistence.child.take() else { return };
         let seconds = now.instant.saturating_since(child.started.instant).as_secs() as i64;
         match child.kind {
@@ -214,11 +220,12 @@ impl Node {
             unsynced_age_ms: figures.unsynced_age.map_or(0, |age| age.as_millis() as u64),
             durable: log.durable(),
             refusal: log.refusal(),
+            over_budget: figures.over_budget,
         };
-        let stopped = self.persist.stopping && log.flushed().is_some();
+        let stopped = self.persist.stopping && !self.persist.stopped && log.flushed().is_some();
         self.engine.log_advanced(now, figures);
         if stopped {
-            self.persist.stopping = false;
+            self.persist.stopped = true;
             self.effects.push_back(Effect::Shutdown);
         }
     }
@@ -244,15 +251,45 @@ impl Node {
 
     /// Returns when [`Node::tend_files`] wants to be called.
     pub(crate) fn files_due(&self) -> Option<Instant> {
+        if !self.engine.server.effects.is_empty() {
+            return Some(Instant::default());
+        }
         self.persist.log.as_ref().and_then(Log::poll_timeout)
+    }
+
+    /// Lets links go on that waited for the fork.
+    fn go_on_after_fork(&mut self) {
+        if std::mem::take(&mut self.persist.forking) {
+            // Taken up in the next turn, as a pause's end is.
+            self.engine.server.effects.push(Effect::Resume);
+        }
+    }
+
+    /// Returns whether the driver has to fork before anything else is executed.
+    pub(crate) fn is_forking(&self) -> bool {
+        self.persist.forking
+    }
+
+    /// Gives up the snapshot under way, as the engine asked for.
+    pub(crate) fn kill_child(&mut self, now: Now) {
+        let child = self.engine.server.persistence.child.take();
+        self.effects.push_back(Effect::KillChild);
+        if let (Some(child), Some(log)) = (child, &mut self.persist.log) {
+            match child.kind {
+                Snapshot::Save => log.set_snapshot_busy(now, false),
+                Snapshot::LogBase { .. } => log.snapshot_done(now, Err("it was stopped".into())),
+            }
+        }
     }
 
     /// Begins to save the data set in a child process, unless one is at work.
     pub(crate) fn save(&mut self, now: Now) {
+        self.feed_log(now);
         let server = &mut self.engine.server;
         server.persistence.last_try = Some(now.instant);
         if server.persistence.child.is_some() {
             server.persistence.save_scheduled = true;
+            server.effects.push(Effect::Resume);
             return;
         }
         server.persistence.save_scheduled = false;
@@ -263,12 +300,14 @@ impl Node {
         self.persist.snapshots += 1;
         let path = format!("temp-bgsave-{}.rdb", self.persist.snapshots);
         let rename_to = Some(String::from_utf8_lossy(&server.config.dbfilename).into_owned());
+        self.persist.forking = true;
         self.effects.push_back(Effect::Fork { kind: Snapshot::Save, path, rename_to });
         self.tend_log(now);
     }
 
     /// Begins to write the log anew, now or as soon as that can be.
     pub(crate) fn rewrite_log(&mut self, now: Now) {
+        self.feed_log(now);
         if let Some(log) = &mut self.persist.log {
             if let Err(reason) = log.rewrite(now) {
                 self.engine.server.log(LogLevel::Warning, format!("The log is not rewritten: {reason}"));
@@ -279,6 +318,8 @@ impl Node {
 
     /// Takes over changed parameters.
     pub(crate) fn reconfigure_log(&mut self, now: Now) {
+        // What was written before was written under the old settings.
+        self.feed_log(now);
         let config = &self.engine.server.config;
         let (settings, on) = (settings(config), config.appendonly);
         let Some(log) = &mut self.persist.log else { return };
@@ -299,11 +340,14 @@ impl Node {
 
     /// Stops once all that was written is on the disk, or cannot be brought there.
     pub(crate) fn stop(&mut self, now: Now) {
+        if std::mem::replace(&mut self.persist.stopping, true) {
+            return;
+        }
         let Some(log) = &mut self.persist.log else {
+            self.persist.stopped = true;
             self.effects.push_back(Effect::Shutdown);
             return;
         };
-        self.persist.stopping = true;
         log.shutdown(now);
         self.tend_log(now);
     }

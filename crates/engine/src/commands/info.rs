@@ -229,14 +229,11 @@ fn memory(cx: &mut Cx<'_>, fields: &mut Fields) {
         fields.field(format_args!("{name}_ratio"), format_args!("{:.2}", share.ratio));
         fields.field(format_args!("{name}_bytes"), share.bytes);
     }
-    fields.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_clients_slaves",
-    ]);
+    fields.field("mem_not_counted_for_evict", cx.server.persistence.log.buffered);
+    fields.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     fields.field("mem_clients_normal", overhead.clients);
-    fields.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    fields.zeros(&["mem_cluster_links"]);
+    fields.field("mem_aof_buffer", cx.server.persistence.log.buffered);
     fields.field("mem_allocator", "jemalloc");
     fields.zeros(&["active_defrag_running"]);
     fields.field("lazyfree_pending_objects", report.lazyfree_pending);

@@ -65,6 +65,7 @@ fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
         out.simple("Background saving scheduled");
     } else {
         cx.server.effects.push(Effect::Save);
+        cx.server.persistence.wants_fork = true;
         out.simple("Background saving started");
     }
     Ok(())
@@ -85,6 +86,9 @@ fn bgrewriteaof(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let persistence = &cx.server.persistence;
     if persistence.log_rewrite_started.is_some() {
         return Err(Error::text("ERR Background append only file rewriting already in progress"));
+    }
+    if persistence.log.over_budget {
+        return Err(Error::text("ERR Can't rewrite the append only file: it would exceed aof-disk-budget"));
     }
     let scheduled = persistence.child.is_some() || cx.mode == Mode::Transaction;
     cx.server.effects.push(Effect::RewriteLog);

@@ -4,8 +4,8 @@ use ::config::ShutdownFlags;
 
 use crate::cx::Mode;
 use crate::effect::Effect;
-use crate::persistence::prepare_shutdown;
-use crate::session::Closing;
+use crate::persistence::{Snapshot, prepare_shutdown, save_now};
+use crate::session::{Closing, Origin};
 use crate::table::{self, Command, acl, command, container};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -130,8 +130,23 @@ fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     }
     // It is logged and replicated even if there was nothing to delete.
     cx.keys.space.recorder.dirty += 1;
+    empty_snapshot(cx);
     out.ok();
     Ok(())
+}
+
+/// Lets the RDB file say that everything is gone, too, where snapshots are taken: a restart must not bring it back.
+fn empty_snapshot(cx: &mut Cx<'_>) {
+    if cx.session.origin != Origin::Client {
+        return;
+    }
+    if cx.server.persistence.child.is_some_and(|child| child.kind == Snapshot::Save) {
+        cx.server.effects.push(Effect::KillChild);
+    }
+    if !cx.server.config.save.is_empty() {
+        // A failure is in the log; FLUSHALL has done what it was asked for all the same.
+        let _ = save_now(cx.server, cx.keys.space, cx.now, cx.host);
+    }
 }
 
 /// Deletes all keys of the selected database.

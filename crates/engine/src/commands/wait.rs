@@ -6,7 +6,7 @@ use base::number::parse_i64;
 use base::time::Instant;
 
 use crate::blocking::OnTimeout;
-use crate::persistence::WaitsForLog;
+use crate::persistence::{LOG_IS_OFF, WaitsForLog};
 use crate::table::{self, Command, acl, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -50,16 +50,17 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     let deadline = milliseconds(cx, args)?;
     let log = &cx.server.persistence.log;
     if local > 0 && !log.enabled {
-        return Err(Error::text(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(Error::text(LOG_IS_OFF));
     }
     let here = i64::from(log.enabled && log.durable >= cx.session.written);
     if here >= local && replicas == 0 {
         crate::cx::on_timeout(out, OnTimeout::Counts(here, 0));
     } else {
         cx.wait_for([], deadline, OnTimeout::Counts(here, 0), out);
-        if cx.session.blocked.is_some() && here == 0 {
+        if let Some(blocked) = &mut cx.session.blocked
+            && here == 0
+        {
+            blocked.wanted = Some(cx.session.written);
             let waits =
                 WaitsForLog { session: cx.session.id, written: cx.session.written, alone: replicas == 0 };
             cx.server.persistence.waiting.push(waits);

@@ -4,6 +4,7 @@
 mod clients;
 mod eviction;
 mod freeing;
+mod holding;
 mod propagation;
 mod scanning;
 mod world;
