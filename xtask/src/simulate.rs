@@ -33,10 +33,10 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
     simulator(&arguments)
 }
 
-/// Damages a log and a snapshot of `--bytes` (a megabyte) at every place, and with `--flips` wrong bits (10,000 in each
+/// Damages a log and a snapshot of `--bytes` (a megabyte) at every place, and with `--flips` wrong bits (2,500 in each
 /// of the four files); returns whether all of it was found.
 pub(crate) fn corrupt(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
-    let (mut bytes, mut flips) = (1_000_000, 10_000);
+    let (mut bytes, mut flips) = (1_000_000, 2_500);
     while let Some(word) = words.next() {
         let place: &mut u64 = match word.as_str() {
             "--bytes" => &mut bytes,
