@@ -1,7 +1,7 @@
 //! `cargo xtask kill9`: a server that is killed at a random moment, again and again.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::clients::{Clients, Connection, Manner};
 use super::process::Server;
@@ -47,7 +47,7 @@ fn rounds(options: &Options, policy: Policy) -> Result<Tally, String> {
         // One that is under way already is as good.
         let _ = connection.reply(&["BGREWRITEAOF"])?;
         std::thread::sleep(Duration::from_millis(random.between(0, 500)));
-        let cut = Cut { at: Instant::now(), twilight: Duration::ZERO };
+        let cut = Cut::now();
         server.kill();
         let records = clients.finish();
         tally.rounds += 1;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::clients::{Clients, Connection, Manner};
 use super::image::{Image, enclosed};
@@ -72,13 +72,14 @@ fn rounds(options: &Options, policy: Policy) -> Result<(Tally, Interrupted), Str
             let clients = Clients::start(server.address(), &starts, manner, &mut random);
             let stirrer = stir(server.address(), random.next());
             std::thread::sleep(Duration::from_millis(random.between(50, 2500)));
-            let cut = Instant::now();
+            let mut cut = Cut::now();
             image.cut()?;
             // Clients need a moment to read what was sent by then.
-            let cut = Cut { at: cut, twilight: cut.elapsed() + Duration::from_millis(50) };
+            cut.twilight = cut.at.elapsed() + Duration::from_millis(50);
             // The server may well live on for a while; it must not promise anything now.
             std::thread::sleep(Duration::from_millis(random.between(0, 300)));
             server.kill();
+            cut.hear(&server);
             let records = clients.finish();
             let _ = stirrer.join();
             image.unmount()?;

@@ -8,8 +8,11 @@ use super::clients::{Connection, Record};
 use super::process::Server;
 use super::sequence::State;
 
-/// Nothing that was acknowledged so long before the power was cut may be lost under `everysec`.
+/// Under `everysec` the writes of so long may be lost. They are those before the cut, unless the disk stood still.
 const RISK: Duration = Duration::from_millis(1500);
+
+/// What a server says that waits for a sync, and answers no writes meanwhile.
+const STALLED: &str = "Asynchronous AOF fsync is taking too long";
 
 /// The end of a round.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,21 @@ pub(super) struct Cut {
     /// transaction neither running nor being committed, and takes it for done. With the power a reply to them would have
     /// been gone as well. So what is acknowledged in that time is counted apart.
     pub(super) twilight: Duration,
+    /// The server said that it waited for a sync.
+    pub(super) stalled: bool,
+}
+
+impl Cut {
+    /// Returns the end of a round that begins now and has no twilight.
+    pub(super) fn now() -> Cut {
+        Cut { at: Instant::now(), twilight: Duration::ZERO, stalled: false }
+    }
+
+    /// Takes in what the server has to say of its disk.
+    pub(super) fn hear(&mut self, server: &Server) {
+        let log = server.log();
+        self.stalled = log.contains(STALLED);
+    }
 }
 
 /// What became of the writes of many rounds.
@@ -36,6 +54,10 @@ pub(super) struct Tally {
     pub(super) promised_lost: u64,
     /// How long before the cut the oldest lost write was acknowledged.
     pub(super) worst: Duration,
+    /// How far apart lost writes of one round were acknowledged.
+    pub(super) span: Duration,
+    /// Rounds in which the disk was busy with one sync when the power failed, and held replies back.
+    pub(super) stalled: u64,
     /// Sent, never acknowledged, and there nevertheless, which is nobody's loss.
     pub(super) unanswered: u64,
     /// Loads that were refused, and states that no number of writes leads to.
@@ -57,6 +79,7 @@ impl Tally {
         policy: Policy,
         cut: Cut,
     ) -> Result<(), String> {
+        let mut lost_at = Vec::new();
         let mut connection = Connection::open(server.address(), Duration::from_secs(30))?;
         for (state, record) in states.iter_mut().zip(records) {
             let found = State::read(&mut connection, record.client)?;
@@ -82,17 +105,22 @@ impl Tally {
             let lost = &record.acknowledged[kept..];
             let answered = record.acknowledged.last().map_or(before, |(number, _)| *number);
             self.unanswered += found.number().saturating_sub(answered);
-            for &(_, at) in lost {
-                if at >= cut.at && at < cut.at + cut.twilight {
-                    self.twilight += 1;
-                    continue;
-                }
-                let age = cut.at.saturating_duration_since(at);
-                self.lost += 1;
-                self.worst = self.worst.max(age);
-                self.promised_lost += u64::from(policy == Policy::Always || age > RISK);
-            }
+            lost_at.extend(lost.iter().map(|(_, at)| *at));
         }
+        let promised = |at: &Instant| *at < cut.at || *at >= cut.at + cut.twilight;
+        self.twilight += lost_at.iter().filter(|at| !promised(at)).count() as u64;
+        lost_at.retain(promised);
+        lost_at.sort();
+        let (Some(&first), Some(&last)) = (lost_at.first(), lost_at.last()) else { return Ok(()) };
+        self.lost += lost_at.len() as u64;
+        self.worst = self.worst.max(cut.at.saturating_duration_since(first));
+        self.span = self.span.max(last - first);
+        self.stalled += u64::from(cut.stalled);
+        let end = if cut.stalled { last } else { cut.at };
+        self.promised_lost += match policy {
+            Policy::Always => lost_at.len(),
+            Policy::EverySecond => lost_at.partition_point(|at| end.saturating_duration_since(*at) > RISK),
+        } as u64;
         Ok(())
     }
 }
@@ -102,10 +130,13 @@ impl fmt::Display for Tally {
         let Tally { rounds, acknowledged, lost, twilight, promised_lost, unanswered, .. } = self;
         write!(
             f,
-            "{rounds} rounds, {acknowledged} writes acknowledged, {lost} of them lost (the oldest {} ms before the cut), \
+            "{rounds} rounds, {acknowledged} writes acknowledged, {lost} of them lost (the oldest {} ms before the cut, \
+             of {} ms at most; in {} rounds the disk stood still), \
              {promised_lost} lost against the policy's word, {twilight} lost that were acknowledged while it was cut, \
              {unanswered} there that were never answered, {} broken",
             self.worst.as_millis(),
+            self.span.as_millis(),
+            self.stalled,
             self.broken.len()
         )
     }
