@@ -338,8 +338,8 @@ impl Log {
     /// Returns up to which offset replies may leave.
     pub fn releasable(&self) -> u64 {
         match (self.mode, self.settings.fsync) {
-            (Mode::Starting, Fsync::Always) if self.promises => self.durable,
-            (Mode::Off | Mode::Starting, _) | (_, Fsync::No) => u64::MAX,
+            (Mode::Off, _) | (_, Fsync::No) => u64::MAX,
+            (Mode::Starting, _) if !self.promises => u64::MAX,
             (Mode::On, _) if self.skips_sync() => u64::MAX,
             (_, Fsync::Always) => self.durable,
             (_, Fsync::EverySecond) => self.held.map_or(u64::MAX, |held| held.max(self.durable)),
@@ -465,7 +465,11 @@ impl Log {
 
     /// Returns whether replies are to wait for bytes that waited too long.
     fn holds_late(&self) -> bool {
-        let promised = matches!(self.mode, Mode::On | Mode::Broken);
+        let promised = match self.mode {
+            Mode::Off => false,
+            Mode::Starting => self.promises,
+            Mode::On | Mode::Broken => true,
+        };
         promised && self.settings.fsync == Fsync::EverySecond && !(self.mode == Mode::On && self.skips_sync())
     }
 

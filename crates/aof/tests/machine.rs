@@ -768,6 +768,15 @@ fn a_log_that_was_on_from_the_start_promises_nothing_before_its_base_is_there() 
         Log::new(settings, Manifest::default(), Sizes::default(), Start::Dataset, 0, Now::default());
     log.append(Now::default(), 10, 0, b"*1\r\n$4\r\nPING\r\n");
     assert_eq!(log.releasable(), 0);
+    // Once a second may be late by as much as ever, and no more.
+    let settings = self::settings(Fsync::EverySecond);
+    let mut log =
+        Log::new(settings, Manifest::default(), Sizes::default(), Start::Dataset, 0, Now::default());
+    log.append(Now::default(), 10, 0, b"*1\r\n$4\r\nPING\r\n");
+    assert_eq!(log.releasable(), u64::MAX);
+    let later = Now { instant: Now::default().instant + Duration::from_millis(1100), ..Now::default() };
+    log.append(later, 20, 0, b"*1\r\n$4\r\nPING\r\n");
+    assert!(log.releasable() < 20);
     // Turned on while the server runs, it has a base to write first that nobody waits for.
     let off = Start::Off;
     let mut log = Log::new(
