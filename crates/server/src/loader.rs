@@ -29,7 +29,9 @@ pub(crate) struct Loader {
     done: u64,
     file_started: Instant,
     shown: Instant,
-    keys_slept_for: u64,
+    /// Keys that `key-load-delay` was counted for, and what is still to be slept for them.
+    keys_counted: u64,
+    delay_left: Duration,
 }
 
 /// What a step came to.
@@ -45,6 +47,9 @@ pub(crate) enum Step {
 
 /// How often the log says how far loading is.
 const SHOW_EVERY: Duration = Duration::from_secs(2);
+
+/// `key-load-delay` is slept in parts of this length.
+const DELAY_AT_ONCE: Duration = Duration::from_millis(5);
 
 impl Loader {
     /// Finds out which files there are, and begins.
@@ -70,12 +75,16 @@ impl Loader {
             done: 0,
             file_started: now,
             shown: now,
-            keys_slept_for: 0,
+            keys_counted: 0,
+            delay_left: Duration::ZERO,
         })
     }
 
     /// Loads a little more.
     pub(crate) fn step(&mut self, node: &mut Node, machine: &Machine) -> Result<Step, String> {
+        if self.delays(node) {
+            return Ok(Step::More);
+        }
         let now = machine.clock.now();
         if self.reading.is_none() {
             let Some(file) = node.file_to_load() else {
@@ -127,7 +136,7 @@ impl Loader {
             }
         }
         self.show();
-        self.sleep_for_keys(node);
+        self.count_delay(node);
         Ok(Step::More)
     }
 
@@ -141,17 +150,31 @@ impl Loader {
         Ok(())
     }
 
-    /// Sleeps as `key-load-delay` asks for: for each key, or for one in so many where it is negative.
-    fn sleep_for_keys(&mut self, node: &Node) {
+    /// Notes for how long to sleep as `key-load-delay` asks: for each key, or for one in so many where it is negative.
+    fn count_delay(&mut self, node: &Node) {
         let delay = node.engine.server.config.key_load_delay;
         if delay == 0 {
             return;
         }
         let keys = node.engine.keyspace.dbs.iter().map(|db| db.len() as u64).sum::<u64>();
-        let fresh = keys.saturating_sub(self.keys_slept_for);
-        self.keys_slept_for = keys;
+        let fresh = keys.saturating_sub(self.keys_counted);
+        self.keys_counted = keys;
         let micros = if delay > 0 { fresh * delay as u64 } else { fresh / delay.unsigned_abs() };
-        std::thread::sleep(Duration::from_micros(micros));
+        self.delay_left += Duration::from_micros(micros);
+    }
+
+    /// Sleeps for a moment if there is a delay left, so that clients are answered in between.
+    fn delays(&mut self, node: &Node) -> bool {
+        if node.engine.server.config.key_load_delay == 0 {
+            self.delay_left = Duration::ZERO;
+        }
+        let moment = self.delay_left.min(DELAY_AT_ONCE);
+        self.delay_left -= moment;
+        if moment.is_zero() {
+            return false;
+        }
+        std::thread::sleep(moment);
+        true
     }
 
     /// Says now and then how far it is: a bar where a person looks on, a line elsewhere.
