@@ -72,11 +72,15 @@ impl Node {
     /// Passes on what was written while requests were executed.
     #[inline]
     fn end_turn(&mut self, now: Now) {
+        self.feed_log(now);
+    }
+
+    /// Keeps what was propagated for whoever looks on.
+    pub(crate) fn show_stream(&mut self) {
         if self.observed {
             let commands = self.engine.stream().peek(|taken| taken.commands(&mut self.seen_db));
             self.seen.extend(commands);
         }
-        self.feed_log(now);
     }
 
     /// Opens a link.

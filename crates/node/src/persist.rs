@@ -146,6 +146,7 @@ impl Node {
     }
 
     fn append_to_log(&mut self, now: Now) {
+        self.show_stream();
         let Some(log) = &mut self.persist.log else {
             self.engine.stream().take(|_| ());
             return;
