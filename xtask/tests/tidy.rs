@@ -29,7 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know no time, file, socket, thread or entropy; `clippy.toml` in each bans the calls.
-const PURE: &[&str] = &["base", "resp", "aof", "replication", "structures", "keyspace", "config", "rdb", "engine", "node"];
+const PURE: &[&str] =
+    &["base", "resp", "aof", "replication", "structures", "keyspace", "config", "rdb", "engine", "node"];
 
 /// The only files outside `structures` in which `unsafe` may stand, each for the reason that its `//!` gives.
 const UNSAFE_FILES: &[&str] = &[
