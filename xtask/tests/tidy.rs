@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testkit", &[]),
     (
         "simulator",
-        &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "resp", "structures", "testkit"],
+        &["aof", "base", "config", "engine", "keyspace", "node", "rdb", "replication", "resp", "structures", "testkit"],
     ),
     ("redstart", &["aof", "base", "config", "keyspace", "rdb", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),

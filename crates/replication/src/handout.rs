@@ -36,8 +36,6 @@ pub(crate) struct Handout {
 struct Current {
     id: SnapshotId,
     content: Content,
-    /// What all its replicas understood when it began.
-    capabilities: Capabilities,
     /// Where in the stream it was taken.
     offset: u64,
     /// The end mark of one that goes out in pieces.
@@ -72,14 +70,10 @@ impl Primary {
     pub(crate) fn join(&mut self, link: LinkId) {
         let Some(current) = &self.handout.current else { return };
         let (Some(feed), Some(backlog)) = (self.feeds.get(&link), &self.backlog) else { return };
-        let understood = feed.greeting.capabilities;
+        // Every replica understands a file.
         let suits = feed.greeting.content == current.content
-            && understood.both(current.capabilities) == current.capabilities
             && backlog.reaches(current.offset)
-            && match current.mark {
-                Some(_) => !current.begun && understood.eof,
-                None => true,
-            };
+            && (current.mark.is_none() || (!current.begun && feed.greeting.capabilities.eof));
         let line = if suits {
             "Waiting for end of BGSAVE for SYNC"
         } else {
@@ -163,8 +157,7 @@ impl Primary {
         self.line(Level::Notice, format!("Starting BGSAVE for SYNC with target: {target}"));
         self.outputs.push_back(Output::SelectAgain);
         self.outputs.push_back(Output::StartSnapshot { id, diskless, content });
-        self.handout.current =
-            Some(Current { id, content, capabilities, offset, mark, begun: false, asked: false });
+        self.handout.current = Some(Current { id, content, offset, mark, begun: false, asked: false });
         for link in group {
             self.enter(link);
         }

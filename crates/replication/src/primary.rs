@@ -62,7 +62,7 @@ pub enum Output {
     SendPiece(LinkId),
     /// Send the snapshot's file on a link, and say when its last byte has left: [`Primary::file_sent`].
     SendFile { link: LinkId, snapshot: SnapshotId },
-    /// Give up a snapshot under way; nothing is heard of it any more.
+    /// Give up a snapshot, and its file if it has one; nothing is heard of it any more. It may have ended meanwhile.
     StopSnapshot(SnapshotId),
     /// Nobody needs the file of a snapshot any more.
     DropSnapshot(SnapshotId),

@@ -304,6 +304,9 @@ impl Replica {
 
     /// Takes bytes from the master; outputs refer to them.
     pub fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.heard(now);
         let mut at = 0;
         while at < bytes.len() {
@@ -410,11 +413,7 @@ impl Replica {
         self.now = now;
         let silent = now.instant.saturating_since(self.last_io) > self.settings.timeout;
         match &self.state {
-            State::Waiting { until } | State::Refused { until } => {
-                if *until <= now.instant {
-                    self.connect();
-                }
-            }
+            State::Waiting { until } | State::Refused { until } if *until <= now.instant => self.connect(),
             State::Connecting | State::Pinging | State::Greeting { .. } | State::Asking if silent => {
                 self.fail("Timeout connecting to the MASTER...".into());
             }

@@ -24,6 +24,7 @@ use testkit::Reply;
 
 use crate::checkers::model::Model;
 pub use crate::fuzz_aof::{aof, manifest};
+pub use crate::fuzz_replication::{primary_link, replica_link};
 use crate::workload::{Role, Workload};
 use crate::{Clock, VirtualHost};
 
@@ -40,6 +41,8 @@ pub const BODIES: &[(&str, fn(&[u8]))] = &[
     ("restore", restore),
     ("aof", aof),
     ("manifest", manifest),
+    ("replica_link", replica_link),
+    ("primary_link", primary_link),
 ];
 
 /// Requests decoded whole and in pieces are the same requests, and errors come at the same place.

@@ -13,6 +13,7 @@ pub mod corruption;
 pub mod disk;
 pub mod fuzz;
 mod fuzz_aof;
+mod fuzz_replication;
 pub mod host;
 pub mod in_process;
 pub mod network;
