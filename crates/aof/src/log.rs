@@ -33,6 +33,7 @@ use base::time::{Instant, Now};
 use crate::ages::Ages;
 use crate::current::{Border, Current, Gate, Unlisted};
 use crate::manifest::Manifest;
+use crate::place::Place;
 use crate::rewrite::{Listing, Removal, Rewriting, Schedule};
 use crate::settings::{Fsync, Settings, Sizes, Start};
 
@@ -152,10 +153,10 @@ const QUIET_AFTER: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
 impl Log {
-    /// Returns a log over the files of `manifest`, in the state that `start` tells, at `offset` of the stream.
+    /// Returns a log over the files of `place`, in the state that `start` tells, at `offset` of the stream.
     pub fn new(
         settings: Settings,
-        manifest: Manifest,
+        place: impl Into<Place>,
         sizes: Sizes,
         start: Start,
         offset: u64,
@@ -169,7 +170,7 @@ impl Log {
             settings,
             now,
             mode: Mode::On,
-            manifest,
+            manifest: Manifest::default(),
             file: None,
             retiring: None,
             rewriting: None,
@@ -197,6 +198,7 @@ impl Log {
             last_task: 0,
             last_file: 0,
         };
+        log.take_place(place.into());
         match start {
             Start::Off => log.mode = Mode::Off,
             Start::Dataset => {
@@ -230,12 +232,25 @@ impl Log {
         log
     }
 
-    /// Puts other settings into force; names do not change.
+    /// Puts other settings into force; names, and where the files are, do not change.
     pub fn configure(&mut self, now: Now, settings: Settings) {
         self.tick(now);
-        self.settings =
-            Settings { name: self.settings.name.clone(), dir: self.settings.dir.clone(), ..settings };
+        let Settings { name, dir, root, .. } = self.settings.clone();
+        self.settings = Settings { name, dir, root, ..settings };
         self.drive();
+    }
+
+    /// Returns what the paths of the log begin with.
+    pub fn root(&self) -> &str {
+        &self.settings.root
+    }
+
+    /// Says where the log's directory is, and what is in it, while the log is off; a log that is on stays where it is.
+    pub fn settle_in(&mut self, root: String, place: Place) {
+        if self.mode == Mode::Off && self.rewriting.is_none() {
+            self.settings.root = root;
+            self.take_place(place);
+        }
     }
 
     /// Takes whole units as replicas would get them, which end at `offset_after` of the stream.
@@ -525,7 +540,7 @@ impl Log {
 
     /// Asks for a file to be opened, or made if the log does not have it yet.
     fn reopen(&mut self, id: FileId) {
-        let dir = self.settings.dir.clone();
+        let dir = self.settings.dir_path();
         let settings = self.settings.clone();
         let (fresh, torn) = (self.file_id(), self.file_id());
         let Some(file) = self.named(id) else { return };

@@ -154,29 +154,29 @@ impl Manifest {
     pub fn without_history(&self) -> Manifest {
         Manifest { history: Vec::new(), ..self.clone() }
     }
-
-    /// Returns those of `names`, the files of the log's directory, that earlier lives of the server left unfinished.
-    ///
-    /// They hold nothing that the log needs: temporary files, and numbered ones that the manifest does not list.
-    pub fn garbage<'a>(&self, name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-        let listed = |found: &str| self.files().chain(&self.history).any(|file| file.name == found);
-        let manifest = Manifest::file_name(name);
-        let unfinished = |found: &&str| {
-            found.strip_prefix("temp-").is_some_and(|rest| rest == manifest)
-                || (is_numbered(name, found) && !listed(found))
-        };
-        names.into_iter().filter(unfinished).collect()
-    }
 }
 
-/// Returns whether `found` is a name that a log called `name` gives its files.
-fn is_numbered(name: &str, found: &str) -> bool {
-    let Some((seq, kind)) = found.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
-    else {
-        return false;
-    };
-    let digits = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
-    digits && matches!(kind, "base.rdb" | "base.aof" | "incr.aof")
+/// A file that has a name as a log gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    pub(crate) file: LogFile,
+    /// Whether it is a base rather than an increment.
+    pub(crate) base: bool,
+}
+
+impl Numbered {
+    /// Returns the file that `found` would be in a log called `name`, if it is a name of that kind.
+    pub(crate) fn parse(name: &str, found: &str) -> Option<Numbered> {
+        let (seq, kind) = found.strip_prefix(name)?.strip_prefix('.')?.split_once('.')?;
+        let digits = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+        let base = match kind {
+            "base.rdb" | "base.aof" => true,
+            "incr.aof" => false,
+            _ => return None,
+        };
+        let seq = seq.parse().ok().filter(|_| digits)?;
+        Some(Numbered { file: LogFile { name: found.to_owned(), seq }, base })
+    }
 }
 
 /// Returns the kind of the file that a line is about, and the file.
@@ -369,19 +369,13 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_what_has_our_names_and_is_not_listed() {
-        let manifest = Manifest::upgraded("a").with_increment(file("a.1.incr.aof", 1));
-        let names = [
-            "a",
-            "a.1.incr.aof",
-            "a.2.incr.aof",
-            "a.9.base.rdb",
-            "temp-a.manifest",
-            "a.manifest",
-            "notes",
-            "a.x.base.rdb",
-        ];
-        assert_eq!(manifest.garbage("a", names), ["a.2.incr.aof", "a.9.base.rdb", "temp-a.manifest"]);
+    fn names_tell_number_and_kind() {
+        let parse = |found| Numbered::parse("a", found).map(|found| (found.file.seq, found.base));
+        assert_eq!(parse("a.2.incr.aof"), Some((2, false)));
+        assert_eq!(parse("a.9.base.rdb"), Some((9, true)));
+        for other in ["a", "a.manifest", "a.x.base.rdb", "a.+1.incr.aof", "b.1.incr.aof", "a.1.incr.rdb"] {
+            assert_eq!(parse(other), None);
+        }
     }
 
     proptest! {

@@ -22,7 +22,8 @@ use base::time::Instant;
 
 use crate::current::{Current, Gate};
 use crate::log::{Job, Level, Log, Mode, Output};
-use crate::manifest::{LogFile, Manifest};
+use crate::manifest::{LogFile, Manifest, Numbered};
+use crate::place::Place;
 
 /// What became of the wish to rewrite the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,8 @@ pub(crate) struct Listing {
     /// When it is tried again.
     at: Option<Instant>,
     delay: Duration,
-    /// Files of manifests that could not be written: the disk may list them nevertheless, until it lists others.
+    /// Files of manifests that could not be written, the disk may list them nevertheless, until it lists others; and
+    /// files that an earlier process left, which may be listed again after a power cut, until a manifest is synced.
     unsure: Vec<LogFile>,
     /// Numbers that such files had are not given again.
     taken_base: u64,
@@ -233,6 +235,24 @@ impl Log {
         self.drive();
     }
 
+    /// Takes over what is in the log's directory: no number of a file there is given again.
+    ///
+    /// What a manifest does not list is removed when another manifest is on the disk.
+    pub(crate) fn take_place(&mut self, place: Place) {
+        self.manifest = place.manifest;
+        let listed = self.manifest != Manifest::default();
+        for found in place.names.iter().filter_map(|found| Numbered::parse(&self.settings.name, found)) {
+            let listing = &mut self.listing;
+            let taken = if found.base { &mut listing.taken_base } else { &mut listing.taken_increment };
+            *taken = found.file.seq.max(*taken);
+            let unknown =
+                !self.manifest.files().chain(&self.manifest.history).any(|file| *file == found.file);
+            if listed && unknown && !listing.unsure.contains(&found.file) {
+                listing.unsure.push(found.file);
+            }
+        }
+    }
+
     pub(crate) fn next_increment(&self) -> LogFile {
         self.manifest.next_increment(&self.settings.name, self.listing.taken_increment)
     }
@@ -320,7 +340,7 @@ impl Log {
         self.schedule.temporary += 1;
         let number = self.schedule.temporary;
         let increment = (self.mode != Mode::Off).then(|| (self.file_id(), self.next_increment()));
-        let mut tasks = vec![Task::MakeDir { path: self.settings.dir.clone() }];
+        let mut tasks = vec![Task::MakeDir { path: self.settings.dir_path() }];
         if let Some((file, name)) = &increment {
             tasks.push(Task::Create { file: *file, path: self.settings.path(&name.name) });
         }
@@ -329,7 +349,7 @@ impl Log {
             since: self.now.instant,
             cold: self.is_cold(),
             snapshot: self.settings.use_rdb_preamble,
-            temporary: format!("temp-rewriteaof-bg-{number}.aof"),
+            temporary: self.settings.temporary(number),
             increment,
             stage: Stage::Preparing { left: tasks.len(), failed: None },
         });

@@ -19,6 +19,12 @@ pub struct Settings {
     pub name: String,
     /// The directory of the files (`appenddirname`).
     pub dir: String,
+    /// What every path begins with, up to a '/': where the server was when the log was turned on, which it may leave.
+    ///
+    /// Empty where paths are to follow the server.
+    pub root: String,
+    /// A word of this process alone, for the names of temporary files: another may work in the same directory.
+    pub run: String,
     pub fsync: Fsync,
     /// Whether nothing is synced while a snapshot is written (`no-appendfsync-on-rewrite`).
     pub no_fsync_on_rewrite: bool,
@@ -73,6 +79,8 @@ impl Default for Settings {
         Settings {
             name: "appendonly.aof".into(),
             dir: "appendonlydir".into(),
+            root: String::new(),
+            run: "00000000".into(),
             fsync: Fsync::default(),
             no_fsync_on_rewrite: false,
             rewrite_percentage: 100,
@@ -88,6 +96,16 @@ impl Default for Settings {
 impl Settings {
     /// Returns the path of one of the log's files.
     pub fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.dir)
+        format!("{}{}/{name}", self.root, self.dir)
+    }
+
+    /// Returns the path of the directory of the log's files.
+    pub(crate) fn dir_path(&self) -> String {
+        format!("{}{}", self.root, self.dir)
+    }
+
+    /// Returns the path of a base while it is written.
+    pub(crate) fn temporary(&self, number: u64) -> String {
+        format!("{}temp-rewriteaof-bg-{}-{number}.aof", self.root, self.run)
     }
 }

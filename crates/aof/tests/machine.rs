@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aof::read::{Reader, Replay, Verdict};
-use aof::{Fsync, Log, Manifest, Output, Settings, Sizes, Start, Started};
+use aof::{Fsync, Log, Manifest, Output, Place, Settings, Sizes, Start, Started};
 use base::disk::{DiskError, FileId, Step, Task, TaskId};
 use base::rng::Rng;
 use base::time::{Instant, Now};
@@ -665,6 +665,33 @@ fn the_log_is_turned_on_and_off_at_run_time() {
     world.pass(500_000);
     world.write();
     world.heal();
+}
+
+#[test]
+fn turning_the_log_on_keeps_what_lies_there_until_it_is_replaced() {
+    let manifest = Manifest::parse(b"file aof.4.base.rdb seq 4 type b\nfile aof.7.incr.aof seq 7 type i\n");
+    let names = ["aof.4.base.rdb", "aof.7.incr.aof", "aof.9.incr.aof", "aof.manifest", "notes"];
+    for listed in [true, false] {
+        let mut world = World::new(settings(Fsync::Always), Start::Off, |_, _| None);
+        for name in names {
+            world.disk.files.insert(format!("here/dir/{name}"), File::default());
+        }
+        let manifest = if listed { manifest.clone().unwrap() } else { Manifest::default() };
+        let place = Place { manifest, names: names.map(str::to_owned).to_vec() };
+        world.log.settle_in("here/".into(), place);
+        world.log.enable(world.now());
+        // It does not follow when the server moves on.
+        world.log.configure(world.now(), Settings { root: "there/".into(), ..settings(Fsync::Always) });
+        world.write();
+        world.pass(1_000_000);
+        let mut left: Vec<_> = world.disk.files.keys().map(String::as_str).collect();
+        left.retain(|name| listed || !names.iter().any(|old| name.ends_with(old)));
+        let mut expected = vec!["here/dir/aof.10.incr.aof", "here/dir/aof.5.base.rdb"];
+        if listed {
+            expected.extend(["here/dir/aof.manifest", "here/dir/notes"]);
+        }
+        assert_eq!(left, expected);
+    }
 }
 
 #[test]

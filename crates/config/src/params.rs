@@ -520,6 +520,7 @@ fn is_defragmentation(value: &Value) -> Result<(), &'static str> {
 }
 
 fn is_db_filename(value: &Value) -> Result<(), &'static str> {
+    is_utf8(value)?;
     if text(value).iter().any(|byte| b"/\\".contains(byte)) {
         return Err("dbfilename can't be a path, just a filename");
     }
@@ -533,7 +534,13 @@ fn is_rdb_version(value: &Value) -> Result<(), &'static str> {
     }
 }
 
+/// Files are named in UTF-8 wherever more than the system sees the names: in manifests, in reports.
+fn is_utf8(value: &Value) -> Result<(), &'static str> {
+    std::str::from_utf8(text(value)).map(|_| ()).map_err(|_| "must be valid UTF-8")
+}
+
 fn is_aof_filename(value: &Value) -> Result<(), &'static str> {
+    is_utf8(value)?;
     match text(value) {
         b"" => Err("appendfilename can't be empty"),
         path if path.iter().any(|byte| b"/\\".contains(byte)) => {
@@ -544,6 +551,7 @@ fn is_aof_filename(value: &Value) -> Result<(), &'static str> {
 }
 
 fn is_aof_dirname(value: &Value) -> Result<(), &'static str> {
+    is_utf8(value)?;
     match text(value) {
         b"" => Err("appenddirname can't be empty"),
         path if path.iter().any(|byte| b"/\\".contains(byte)) => {

@@ -31,10 +31,26 @@ pub trait Host {
         path: &str,
         take: &mut dyn FnMut(&[u8]) -> Result<usize, String>,
     ) -> Result<(), String>;
+    /// Returns what is in a directory of the working directory; nothing from a driver that has none.
+    ///
+    /// `file` is the one whose bytes are wanted.
+    fn look_into(&self, directory: &str, file: &str) -> Result<Option<Directory>, String> {
+        let _ = (directory, file);
+        Ok(None)
+    }
     /// Gives memory that the allocator keeps for reuse back to the system (MEMORY PURGE).
     fn purge(&self);
     /// Returns the allocator's own statistics as text (MEMORY MALLOC-STATS).
     fn allocator_stats(&self) -> String;
+}
+
+/// What is in a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// The bytes of the file that was asked for, if there is one.
+    pub file: Option<Vec<u8>>,
+    /// The names of all files that have a name in UTF-8.
+    pub names: Vec<String>,
 }
 
 /// A parameter that could not be put into force.

@@ -17,4 +17,4 @@ pub use engine::{Effect, Host};
 pub use link::{Input, Peer};
 pub use loading::{Ended, FileToLoad};
 pub use node::Node;
-pub use persist::Written;
+pub use persist::{Written, look};

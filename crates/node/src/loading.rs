@@ -8,10 +8,10 @@
 //! clients be served, who are told that the data set is being loaded. Every byte of a log is verified before it is
 //! executed, and a snapshot before anybody is served from it.
 
-use aof::Log;
 use aof::manifest::{LogFile, Manifest};
 use aof::read::{Reader, Replay, Verdict, starts_with_snapshot};
 use aof::settings::{Sizes, Start, Tail};
+use aof::{Log, Place, Settings};
 use base::time::Now;
 use engine::effect::LogLevel;
 use engine::persistence::Loading as Progress;
@@ -23,7 +23,7 @@ use resp::batch::Batch;
 use resp::decode::Request;
 
 use crate::Node;
-use crate::persist::settings;
+use crate::persist::{look, settings};
 
 /// A file that the driver is to open and to hand over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,8 @@ impl Node {
         size_of: &mut dyn FnMut(&str) -> Option<u64>,
     ) -> Result<(), String> {
         let config = &self.engine.server.config;
-        let settings = settings(config);
+        // The server does not move while it loads: names of files stay short.
+        let settings = Settings { root: String::new(), ..settings(config, &self.engine.server.run_id) };
         let mut files = Vec::new();
         let mut parsed = None;
         let mut sizes = Sizes::default();
@@ -226,17 +227,31 @@ impl Node {
             server.log(LogLevel::Notice, format!("DB loaded from {from}: {seconds:.3} seconds"));
         }
         self.engine.listen_propagation(on || self.observed);
-        let settings = settings(&self.engine.server.config);
+        let server = &self.engine.server;
+        let settings = settings(&server.config, &server.run_id);
         let offset = self.engine.stream().offset();
         let used = host.memory_used();
         let start = match (on, &loading.manifest) {
             (false, _) => Start::Off,
-            (true, Some(_)) => Start::Loaded { last: loading.tail, torn: loading.torn },
+            (true, Some(_)) => Start::Loaded {
+                last: loading.tail,
+                torn: loading.torn.map(|(path, len)| (format!("{}{path}", settings.root), len)),
+            },
             (true, None) if loading.from_elsewhere => Start::Dataset,
             (true, None) => Start::Empty { base: self.empty_base(now, used, settings.use_rdb_preamble) },
         };
-        let manifest = loading.manifest.unwrap_or_default();
-        let mut log = Log::new(settings, manifest, loading.sizes, start, offset, now);
+        // Off or on: what another process left there is neither listed anew nor run over.
+        let mut place = match look(&self.engine.server.config, host) {
+            Ok(place) => place.unwrap_or_default(),
+            Err(reason) => {
+                self.engine.server.log(LogLevel::Warning, reason);
+                Place::default()
+            }
+        };
+        if let Some(manifest) = loading.manifest {
+            place.manifest = manifest;
+        }
+        let mut log = Log::new(settings, place, loading.sizes, start, offset, now);
         log.set_snapshot_busy(now, false);
         self.persist.log = Some(log);
         self.pass_on_loading_effects();

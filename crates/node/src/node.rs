@@ -417,7 +417,7 @@ impl Node {
                 Effect::Save => self.save(now),
                 Effect::KillChild => self.kill_child(now),
                 Effect::RewriteLog => self.rewrite_log(now),
-                Effect::Reconfigured => self.reconfigure_log(now),
+                Effect::Reconfigured => self.reconfigure_log(now, host),
                 Effect::Shutdown => {
                     self.end_turn(now);
                     self.stop(now);

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use aof::{Fsync, Level, Log, Output, Settings};
+use aof::{Fsync, Level, Log, Manifest, Output, Place, Settings};
 use base::disk::{DiskError, TaskId};
 use base::time::{Instant, Now};
 use config::{AppendFsync, Config};
@@ -299,7 +299,7 @@ impl Node {
             log.set_snapshot_busy(now, true);
         }
         self.persist.snapshots += 1;
-        let path = format!("temp-bgsave-{}.rdb", self.persist.snapshots);
+        let path = format!("temp-bgsave-{}-{}.rdb", run_word(&server.run_id), self.persist.snapshots);
         let rename_to = Some(String::from_utf8_lossy(&server.config.dbfilename).into_owned());
         self.persist.forking = true;
         self.effects.push_back(Effect::Fork { kind: Snapshot::Save, path, rename_to });
@@ -318,14 +318,23 @@ impl Node {
     }
 
     /// Takes over changed parameters.
-    pub(crate) fn reconfigure_log(&mut self, now: Now) {
+    pub(crate) fn reconfigure_log(&mut self, now: Now, host: &dyn Host) {
         // What was written before was written under the old settings.
         self.feed_log(now);
-        let config = &self.engine.server.config;
-        let (settings, on) = (settings(config), config.appendonly);
+        let server = &self.engine.server;
+        let (settings, on) = (settings(&server.config, &server.run_id), server.config.appendonly);
         let Some(log) = &mut self.persist.log else { return };
+        let was_on = log.figures().enabled;
+        if !was_on && (on || log.root() != settings.root) {
+            // Whether a log can be kept there was looked at before the change was accepted.
+            match look(&server.config, host) {
+                Ok(Some(place)) => log.settle_in(settings.root.clone(), place),
+                Ok(None) => {}
+                Err(reason) => self.effects.push_back(Effect::Log(LogLevel::Warning, reason)),
+            }
+        }
         log.configure(now, settings);
-        match (on, log.figures().enabled) {
+        match (on, was_on) {
             (true, false) => {
                 self.engine.listen_propagation(true);
                 log.enable(now);
@@ -381,12 +390,33 @@ fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspac
     });
 }
 
+/// Returns what there is where the configuration places the log, if the driver can look.
+///
+/// The error says why no log can be kept there before somebody has tidied up.
+pub fn look(config: &Config, host: &dyn Host) -> Result<Option<Place>, String> {
+    let settings = settings(config, "");
+    let found = host.look_into(&settings.dir, &Manifest::file_name(&settings.name))?;
+    found.map(|found| Place::look(&settings, found.file.as_deref(), found.names)).transpose()
+}
+
+/// Returns the part of temporary names that other servers in the same directory do not have.
+fn run_word(run_id: &str) -> &str {
+    &run_id[..run_id.len().min(8)]
+}
+
 /// Returns how the log is configured.
-pub(crate) fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config, run_id: &str) -> Settings {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Tasks name files in UTF-8: where the directory has no such name, they are relative to it.
+    let root = match std::str::from_utf8(&config.dir) {
+        Ok(dir) if dir.starts_with('/') => format!("{}/", dir.trim_end_matches('/')),
+        _ => String::new(),
+    };
     Settings {
         name: text(&config.appendfilename),
         dir: text(&config.appenddirname),
+        root,
+        run: run_word(run_id).to_owned(),
         fsync: match config.appendfsync {
             AppendFsync::Always => Fsync::Always,
             AppendFsync::EverySecond => Fsync::EverySecond,

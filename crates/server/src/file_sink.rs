@@ -23,6 +23,9 @@ const BUFFER: usize = 64 * 1024;
 /// With `rdb-save-incremental-fsync` the device gets its work in parts of this size.
 const PART: u64 = 32 << 20;
 
+/// So many names are tried for the file that SAVE writes.
+const SAVES_LEFT_MAX: u32 = 10;
+
 /// The way into a file that is being written.
 #[derive(Debug)]
 struct FileSink {
@@ -113,8 +116,12 @@ pub(crate) fn write_file(
     counter: Rc<Cell<u64>>,
     write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
 ) -> Result<Written, String> {
+    let made = Cell::new(false);
     let written = (|| {
-        let file = File::create(target.temporary).map_err(|error| failure(Step::Open, &error).to_string())?;
+        // What has this name already is being written by somebody else.
+        let file =
+            File::create_new(target.temporary).map_err(|error| failure(Step::Open, &error).to_string())?;
+        made.set(true);
         let mut sink = FileSink {
             file,
             buffer: Vec::with_capacity(BUFFER),
@@ -130,7 +137,7 @@ pub(crate) fn write_file(
         .map_err(|error| error.to_string())?;
         Ok(Written { keys, bytes: counter.get() })
     })();
-    if written.is_err() {
+    if written.is_err() && made.get() {
         files::discard(target.temporary);
     }
     written
@@ -142,7 +149,12 @@ pub(crate) fn save(
     incremental_sync: bool,
     write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
 ) -> Result<Written, String> {
-    let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
+    // A process of the same number may have left its file, or be at work in another container.
+    let pid = std::process::id();
+    let others = (1..SAVES_LEFT_MAX).map(|number| format!("temp-{pid}-{number}.rdb"));
+    let names = std::iter::once(format!("temp-{pid}.rdb")).chain(others);
+    let mut paths = names.map(|name| path.with_file_name(name));
+    let temporary = paths.find(|path| !path.exists()).ok_or("too many temporary files are left over")?;
     let target = Target { temporary: &temporary, rename_to: Some(path), incremental_sync };
     write_file(target, Rc::default(), write)
 }
@@ -189,6 +201,23 @@ mod tests {
             Ok(1)
         });
         assert_eq!(written, Ok(Written { keys: 1, bytes: 80 << 20 }));
+        fs::remove_dir_all(directory).expect("a removed directory");
+    }
+
+    #[test]
+    fn what_somebody_else_writes_is_left_alone() {
+        let directory = scratch("others");
+        let (path, others) = (directory.join("dump.rdb"), directory.join("temp-others.rdb"));
+        fs::write(&others, b"half").expect("a file");
+        let target = Target { temporary: &others, rename_to: Some(&path), incremental_sync: false };
+        assert_eq!(write_file(target, Rc::default(), |_| Ok(0)), Err("opening failed: File exists".into()));
+        let left = directory.join(format!("temp-{}.rdb", std::process::id()));
+        fs::write(&left, b"left").expect("a file");
+        assert!(save(&path, false, |_| Ok(0)).is_ok() && path.exists());
+        assert_eq!(
+            (fs::read(&others).expect("it"), fs::read(&left).expect("it").len()),
+            (b"half".to_vec(), 4)
+        );
         fs::remove_dir_all(directory).expect("a removed directory");
     }
 

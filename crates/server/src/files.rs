@@ -3,7 +3,7 @@
 //! Owned here is what a task means for files, and which of them are broken; on which thread that happens is the
 //! business of [`crate::disk`]. What failures mean is written down in [`base::disk`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,6 +20,8 @@ pub(crate) const LARGE: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     open: BTreeMap<FileId, LogFile>,
+    /// What this process has made under its present name: others' files are never cut to nothing.
+    made: BTreeSet<PathBuf>,
 }
 
 /// A file that is appended to.
@@ -40,7 +42,13 @@ impl Files {
     pub(crate) fn carry_out(&mut self, task: Task) -> Result<(), DiskError> {
         match task {
             Task::MakeDir { path } => make_dir(Path::new(&path)),
-            Task::Create { file, path } => self.open_as(file, || create(Path::new(&path))),
+            Task::Create { file, path } => {
+                let path = PathBuf::from(path);
+                let own = self.made.contains(&path);
+                self.open_as(file, || create(&path, own))?;
+                self.made.insert(path);
+                Ok(())
+            }
             Task::Open { file, path, len } => self.open_as(file, || open(Path::new(&path), len)),
             Task::Append { file, bytes } => self.append(file, &bytes),
             Task::Sync { file } => self.sync(file),
@@ -53,7 +61,10 @@ impl Files {
             }
             Task::Replace { path, bytes } => replace(Path::new(&path), &bytes),
             Task::Rename { from, to } => rename(Path::new(&from), Path::new(&to)),
-            Task::Remove { path } => remove(Path::new(&path)),
+            Task::Remove { path } => {
+                self.made.remove(Path::new(&path));
+                remove(Path::new(&path))
+            }
         }
     }
 
@@ -122,14 +133,16 @@ fn make_dir(path: &Path) -> Result<(), DiskError> {
     sync_parent(path)
 }
 
-fn create(path: &Path) -> Result<(File, u64), DiskError> {
-    // The standard library has no words for truncating a file that is then appended to.
-    let file = appending()
-        .create(true)
-        .mode(0o644)
-        .custom_flags(libc::O_TRUNC)
-        .open(path)
-        .map_err(|error| failure(Step::Open, &error))?;
+fn create(path: &Path, own: bool) -> Result<(File, u64), DiskError> {
+    let opening = |error: io::Error| failure(Step::Open, &error);
+    let file = appending().create(true).mode(0o644).open(path).map_err(opening)?;
+    if file.metadata().map_err(opening)?.len() > 0 {
+        if !own {
+            let reason = format!("{} is there already, and is not empty", path.display());
+            return Err(DiskError { step: Step::Open, full: false, reason });
+        }
+        file.set_len(0).map_err(|error| failure(Step::Cut, &error))?;
+    }
     sync_parent(path)?;
     Ok((file, 0))
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use config::Config;
-use engine::host::{Refused, Report, RewriteError};
+use engine::host::{Directory, Refused, Report, RewriteError};
 use node::Host;
 
 use crate::clock::Clock;
@@ -137,6 +137,21 @@ impl Host for Machine {
         }
     }
 
+    fn look_into(&self, directory: &str, file: &str) -> Result<Option<Directory>, String> {
+        let failed = |error: io::Error| format!("{directory}: {}", reason(&error));
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Directory::default())),
+            entries => entries.map_err(failed)?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        let names = names.filter_map(io::Result::transpose).collect::<io::Result<_>>().map_err(failed)?;
+        let file = match fs::read(Path::new(directory).join(file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            bytes => Some(bytes.map_err(|error| format!("{directory}/{file}: {}", reason(&error)))?),
+        };
+        Ok(Some(Directory { file, names }))
+    }
+
     fn purge(&self) {
         memory::purge();
     }
@@ -177,6 +192,9 @@ impl Machine {
             }
             "oom-score-adj" | "oom-score-adj-values" => oom::adjust(config, self.oom_score)
                 .map_err(|()| "Failed to set current oom_score_adj. Check server logs.".to_owned())?,
+            "appendonly" if config.appendonly => {
+                node::look(config, self)?;
+            }
             "crash-log-enabled" => crash::report_signals(config.crash_log_enabled),
             "loglevel" => log::set_level(config.loglevel),
             "proc-title-template" => self.show_title(config),

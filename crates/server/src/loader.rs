@@ -63,6 +63,10 @@ impl Loader {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(format!("{}: {}", manifest_path.display(), reason(&error))),
         };
+        if manifest.is_none() && config.appendonly {
+            // Files of a log that nobody lists: beginning a new one beside them would lose what they hold.
+            node::look(config, machine)?;
+        }
         let old_log = Path::new(OsStr::from_bytes(name)).is_file();
         let mut size_of = |path: &str| fs::metadata(path).ok().map(|found| found.len());
         node.begin_loading(machine.clock.now(), manifest.as_deref(), old_log, &mut size_of)?;

@@ -225,8 +225,8 @@ fn plan(options: &Options, scratch: &Path) -> Result<Vec<Fault>, String> {
     sets.push((vec![call("write", increment, 2), call("ftruncate", increment, 1)], false));
     sets.push((vec![call("write", increment, 2), call("openat", increment, 1)], false));
     sets.push((vec![call("write", increment, 2), call("fsync", increment, 1)], false));
-    sets.push((vec![call("sync_file_range", "temp-rewriteaof-bg-1.aof", 1)], true));
-    sets.push((vec![call("sync_file_range", "temp-bgsave-1.rdb", 1)], true));
+    sets.push((vec![call("sync_file_range", "temp-rewriteaof-bg-RUN-1.aof", 1)], true));
+    sets.push((vec![call("sync_file_range", "temp-bgsave-RUN-1.rdb", 1)], true));
     let mut faults = Vec::new();
     for &policy in &options.policies {
         for error in ["EIO", "ENOSPC"] {
@@ -259,7 +259,11 @@ fn calls(trace: &str, directory: &Path) -> Vec<Call> {
             Err(_) if path.starts_with('/') || path.contains(':') => continue,
             Err(_) => path,
         };
-        *counts.entry((name.to_string(), path)).or_default().entry(thread.to_string()).or_default() += 1;
+        *counts
+            .entry((name.to_string(), hide_run(&path)))
+            .or_default()
+            .entry(thread.to_string())
+            .or_default() += 1;
     }
     let mut calls = Vec::new();
     for ((name, path), threads) in counts {
@@ -274,6 +278,19 @@ fn calls(trace: &str, directory: &Path) -> Vec<Call> {
     }
     calls
 }
+
+/// Stands for the part of temporary names that is another in each run of a server.
+const RUN: &str = "RUN";
+
+/// Returns a path as it is in every run: `temp-bgsave-1f2e3d4c-1.rdb` is `temp-bgsave-RUN-1.rdb`.
+fn hide_run(path: &str) -> String {
+    let is_run = |part: &&str| part.len() == RUN_DIGITS && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = path.split('-').map(|part| if is_run(&part) { RUN } else { part }).collect();
+    parts.join("-")
+}
+
+/// So many digits of its `run_id` does a server put into such names.
+const RUN_DIGITS: usize = 8;
 
 /// A server that suffers, its clients, and strace beside it.
 struct Patient {
@@ -294,7 +311,8 @@ impl Patient {
                 connection.ask(&["SET", &format!("large{key}"), &value])?;
             }
         }
-        let strace = inject(&server, directory, fault)?;
+        let run = connection.info("run_id")?;
+        let strace = inject(&server, directory, fault, run.get(..RUN_DIGITS).ok_or("a short run_id")?)?;
         Ok(Patient { server, strace, connection })
     }
 
@@ -351,7 +369,7 @@ fn start(options: &Options, directory: &Path, policy: Policy, log: &str) -> Resu
 }
 
 /// Attaches strace to a server, and returns when it is there.
-fn inject(server: &Server, directory: &Path, fault: &Fault) -> Result<Child, String> {
+fn inject(server: &Server, directory: &Path, fault: &Fault, run: &str) -> Result<Child, String> {
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-s", "0", "-o"]).arg(directory.join("trace"));
     if fault.calls.is_empty() {
@@ -363,6 +381,7 @@ fn inject(server: &Server, directory: &Path, fault: &Fault) -> Result<Child, Str
     for Call { name, path, occurrence } in &fault.calls {
         command.arg("-e").arg(format!("inject={name}:error={}:when={occurrence}", fault.error));
         // As the server names it, and as its descriptors show it.
+        let path = &path.replace(RUN, run);
         let full = if path == "." { directory.to_path_buf() } else { directory.join(path) };
         command.arg("-P").arg(path).arg("-P").arg(full);
     }

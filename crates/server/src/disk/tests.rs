@@ -151,6 +151,24 @@ fn opening_cuts_a_file() {
 }
 
 #[test]
+fn a_file_that_is_made_runs_over_nobody_elses() {
+    let (scratch, mut bench) = (Scratch::new(), Bench::new());
+    let path = scratch.path("log");
+    fs::write(&path, b"theirs").expect("a file");
+    for file in [1, 4] {
+        let error = bench.run(Task::Create { file: FileId(file), path: path.clone() }).unwrap_err();
+        assert_eq!(error.step, Step::Open);
+        assert_eq!(read(&path), b"theirs");
+    }
+    bench.run(Task::Remove { path: path.clone() }).expect("a removed file");
+    for (file, text) in [(2, b"1"), (3, b"2")] {
+        bench.run(Task::Create { file: FileId(file), path: path.clone() }).expect("our own file");
+        bench.run(append(file, text)).expect("an append");
+        assert_eq!(read(&path), text);
+    }
+}
+
+#[test]
 fn a_full_disk_breaks_a_file_until_it_is_opened() {
     let (scratch, mut bench) = (Scratch::new(), Bench::new());
     bench.run(Task::Create { file: FileId(1), path: "/dev/full".into() }).expect("the full device");
