@@ -10,6 +10,7 @@
 //! kept, and the file is opened again at the length that is known to be written.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use base::disk::FileId;
 use base::time::Instant;
@@ -60,7 +61,7 @@ pub(crate) struct Border {
 /// Bytes that are on their way into the file.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Arc<Vec<u8>>,
     pub(crate) end: Border,
 }
 
@@ -157,28 +158,28 @@ impl Current {
     }
 
     /// Takes what was gathered, to be appended.
-    pub(crate) fn hand_out(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn hand_out(&mut self) -> Option<Arc<Vec<u8>>> {
         if self.batches.is_empty() {
             return None;
         }
-        let bytes = self.batches.take();
+        let bytes = Arc::new(self.batches.take());
         self.handed = Border { len: self.batches.end(), offset: self.gathered };
-        self.kept.push_back(Kept { bytes: bytes.clone(), end: self.handed });
+        self.kept.push_back(Kept { bytes: Arc::clone(&bytes), end: self.handed });
         Some(bytes)
     }
 
     /// Takes all that was handed out and is not in the file, to be appended again.
-    pub(crate) fn hand_out_again(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn hand_out_again(&mut self) -> Option<Arc<Vec<u8>>> {
         let end = self.kept.back()?.end;
-        let mut bytes = Vec::new();
-        for kept in self.kept.drain(..) {
-            if bytes.is_empty() {
-                bytes = kept.bytes;
-            } else {
-                bytes.extend_from_slice(&kept.bytes);
+        let bytes = match self.kept.len() {
+            1 => Arc::clone(&self.kept[0].bytes),
+            _ => {
+                let pieces: Vec<&[u8]> = self.kept.iter().map(|kept| kept.bytes.as_slice()).collect();
+                Arc::new(pieces.concat())
             }
-        }
-        self.kept.push_back(Kept { bytes: bytes.clone(), end });
+        };
+        self.kept.clear();
+        self.kept.push_back(Kept { bytes: Arc::clone(&bytes), end });
         Some(bytes)
     }
 

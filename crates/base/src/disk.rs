@@ -16,6 +16,7 @@
 //! - Any other task that fails has changed nothing that may be relied on, and can be asked for again.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// An open log file: chosen by who asks for it, and never chosen again in the same process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,8 +39,8 @@ pub enum Task {
     ///
     /// A file shorter than that is an error. A file that a failed append broke is whole again after this.
     Open { file: FileId, path: String, len: u64 },
-    /// Writes bytes behind those that the file has.
-    Append { file: FileId, bytes: Vec<u8> },
+    /// Writes bytes behind those that the file has; who asks keeps them, too, until it is told that they are written.
+    Append { file: FileId, bytes: Arc<Vec<u8>> },
     /// Returns when every byte appended before is on the disk.
     Sync { file: FileId },
     /// Forgets an open file, also a broken one; the bytes are not synced.

@@ -104,6 +104,8 @@ pub struct Persistence {
     pub(crate) waiting: Vec<WaitsForLog>,
     /// Function libraries that a snapshot held: kept, so that the next one holds them, too.
     pub functions: Vec<Box<[u8]>>,
+    /// The stop that is under way does not wait for a disk that hangs.
+    pub stop_forced: bool,
 }
 
 /// A client in WAITAOF.
@@ -149,6 +151,7 @@ impl Persistence {
             keys_expired: 0,
             waiting: Vec::new(),
             functions: Vec::new(),
+            stop_forced: false,
         }
     }
 
@@ -368,6 +371,7 @@ pub(crate) fn prepare_shutdown(
     wish: ShutdownFlags,
 ) -> Result<(), ()> {
     server.log(LogLevel::Warning, "User requested shutdown...".into());
+    server.persistence.stop_forced = wish.force;
     let loading = server.persistence.loading().is_some();
     if !loading && (wish.save || (!wish.no_save && !server.config.save.is_empty())) {
         server.log(LogLevel::Notice, "Saving the final RDB snapshot before exiting.".into());

@@ -32,6 +32,9 @@ pub(crate) struct Persist {
     stopping: bool,
     /// The driver was told that it may stop.
     stopped: bool,
+    /// When a stop says what it waits for, and when it waits no longer.
+    stop_says_at: Option<Instant>,
+    hurry_until: Option<Instant>,
     /// A snapshot of this very moment was asked for: nothing is executed before the driver has forked.
     forking: bool,
     /// Numbers the temporary files of snapshots.
@@ -48,6 +51,12 @@ pub struct Written {
 
 /// A child that has said nothing for so long is taken for hung, and ended.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// The same while the file goes to the device in one go, of which nothing can be said.
+const SYNC_MAX: Duration = Duration::from_secs(3600);
+/// A stop that takes this long says what it waits for.
+const STOP_SAYS_AFTER: Duration = Duration::from_secs(10);
+/// A stop in a hurry leaves the disk this long.
+const HURRY_MAX: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Says what became of a task for the disk; tasks are reported once each, in order.
@@ -63,6 +72,13 @@ impl Node {
         if let Some(child) = &mut self.engine.server.persistence.child {
             (child.keys_done, child.reported) = (keys, now.instant);
             (child.copied, child.copied_peak) = (copied, copied_peak);
+        }
+    }
+
+    /// Says that the child has written all, and that its file is on the way to the device.
+    pub fn snapshot_syncing(&mut self, now: Now) {
+        if let Some(child) = &mut self.engine.server.persistence.child {
+            child.reported = now.instant + (SYNC_MAX - SILENCE_MAX);
         }
     }
 
@@ -242,12 +258,44 @@ impl Node {
         let child = self.engine.server.persistence.child;
         if child.is_some_and(|child| now.instant.saturating_since(child.reported) > SILENCE_MAX) {
             self.effects.push_back(Effect::KillChild);
-            let silence = SILENCE_MAX.as_secs();
-            self.snapshot_done(
-                now,
-                Err(format!("the child has said nothing for {silence} seconds and was ended")),
-            );
+            self.snapshot_done(now, Err("the child has said nothing for too long and was ended".into()));
         }
+        self.tend_stop(now);
+    }
+
+    /// Says what a stop waits for, and ends one in a hurry.
+    fn tend_stop(&mut self, now: Now) {
+        let Some(due) = self.stop_due().filter(|due| *due <= now.instant) else { return };
+        if self.persist.hurry_until == Some(due) {
+            self.effects.push_back(Effect::Log(
+                LogLevel::Warning,
+                "The disk is not waited for any longer. What is not on it may be lost.".into(),
+            ));
+            self.persist.stopped = true;
+            self.effects.push_back(Effect::Shutdown);
+            return;
+        }
+        self.persist.stop_says_at = None;
+        let unsynced = self.persist.log.as_ref().map_or(0, |log| log.figures().unsynced);
+        self.effects.push_back(Effect::Log(
+            LogLevel::Warning,
+            format!(
+                "The stop waits for {unsynced} bytes of the append only file that are not on the disk. \
+                 Another SIGTERM ends the wait."
+            ),
+        ));
+    }
+
+    /// Returns when [`Node::tend_stop`] has something to do.
+    fn stop_due(&self) -> Option<Instant> {
+        let persist = &self.persist;
+        let waits = persist.stopping && !persist.stopped;
+        persist.hurry_until.into_iter().chain(persist.stop_says_at).min().filter(|_| waits)
+    }
+
+    /// Lets a stop that is under way wait for the disk no longer than a moment.
+    pub fn hurry(&mut self, now: Now) {
+        self.persist.hurry_until.get_or_insert(now.instant + HURRY_MAX);
     }
 
     /// Returns when [`Node::tend_files`] wants to be called.
@@ -255,7 +303,8 @@ impl Node {
         if !self.engine.server.effects.is_empty() {
             return Some(Instant::default());
         }
-        self.persist.log.as_ref().and_then(Log::poll_timeout)
+        let log = self.persist.log.as_ref().and_then(Log::poll_timeout);
+        log.into_iter().chain(self.stop_due()).min()
     }
 
     /// Lets links go on that waited for the fork.
@@ -359,11 +408,15 @@ impl Node {
             return;
         };
         log.shutdown(now);
+        self.persist.stop_says_at = Some(now.instant + STOP_SAYS_AFTER);
+        if self.engine.server.persistence.stop_forced {
+            self.hurry(now);
+        }
         self.tend_log(now);
     }
 
     /// Returns whether the node is about to stop, and takes no more input.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.persist.stopping
     }
 

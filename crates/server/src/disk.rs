@@ -10,7 +10,8 @@
 //!
 //! An append goes to the page cache and takes a microsecond, less than a change of threads: it is made by the caller as
 //! long as nothing is ahead of it, so that a process that is killed has lost nothing that it had answered. What may wait
-//! for the device is left to the thread. The price of a sync is one wake-up of the thread and one of the loop, however
+//! for the device is left to the thread: so are appends, for a second after one that took longer than 5 ms, since the
+//! system then makes writers wait until it has written pages. The price of a sync is one wake-up of the thread and one of the loop, however
 //! many commands it is for.
 //!
 //! What tasks do to files is in [`crate::files`]. Paths are relative to the process' directory; whoever changes that
@@ -18,12 +19,21 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use base::disk::{DiskError, Task, TaskId};
 use mio::Waker;
 
 use crate::files::Files;
 use crate::memory::ThreadCounters;
+
+/// An append that takes longer than this waits for the device.
+const SLOW: Duration = Duration::from_millis(5);
+/// So long the thread makes the appends then.
+const SLOW_FOR: Duration = Duration::from_secs(1);
+
+/// The process does not wait longer for tasks that nobody waits for any more.
+const LEAVE_AFTER: Duration = Duration::from_secs(2);
 
 /// What became of a task.
 pub(crate) type Done = (TaskId, Result<(), DiskError>);
@@ -33,6 +43,10 @@ pub(crate) struct Disk {
     shared: Arc<Shared>,
     /// Results that the loop has not taken: they come before those of `Queue::done`.
     ready: Vec<Done>,
+    /// How many tasks were left to the thread whose results were not taken from it; at 0 it does nothing.
+    out: usize,
+    /// Until then appends are the thread's, too: one of them took long.
+    slow_until: Option<Instant>,
     /// Started by the first task that needs it.
     thread: Option<JoinHandle<()>>,
 }
@@ -71,21 +85,28 @@ impl Disk {
             files: Mutex::default(),
             waker,
         };
-        Disk { shared: Arc::new(shared), ready: Vec::new(), thread: None }
+        Disk { shared: Arc::new(shared), ready: Vec::new(), out: 0, slow_until: None, thread: None }
     }
 
     /// Takes a task. What was carried out at once can be taken at once: nobody is woken for it.
     pub(crate) fn submit(&mut self, id: TaskId, task: Task) {
-        let here = matches!(task, Task::Append { .. }) || !self.has_thread();
+        let quick = matches!(task, Task::Append { .. }) && !self.is_slow();
+        let here = quick || !self.has_thread();
         let mut queue = lock(&self.shared.queue);
         if here && queue.tasks.is_empty() && !queue.busy {
+            self.out -= queue.done.len();
             self.ready.append(&mut queue.done);
             drop(queue);
+            let start = Instant::now();
             let result = lock(&self.shared.files).carry_out(task);
             self.ready.push((id, result));
+            if start.elapsed() > SLOW {
+                self.slow_until = Some(start + SLOW_FOR);
+            }
             return;
         }
         queue.tasks.push((id, task));
+        self.out += 1;
         let asleep = std::mem::take(&mut queue.asleep);
         // Unlocked first: who wakes up takes the lock.
         drop(queue);
@@ -97,12 +118,18 @@ impl Disk {
     /// Returns what has become of tasks since the last call, in order.
     pub(crate) fn take_done(&mut self) -> Vec<Done> {
         let mut done = std::mem::take(&mut self.ready);
-        let mut queue = lock(&self.shared.queue);
-        if done.is_empty() {
-            return std::mem::take(&mut queue.done);
+        if self.out > 0 {
+            let mut queue = lock(&self.shared.queue);
+            self.out -= queue.done.len();
+            done.append(&mut queue.done);
         }
-        done.append(&mut queue.done);
         done
+    }
+
+    /// Returns whether an append took so long that the next ones are not the loop's business.
+    fn is_slow(&mut self) -> bool {
+        self.slow_until = self.slow_until.filter(|until| Instant::now() < *until);
+        self.slow_until.is_some()
     }
 
     /// Waits until every task has been carried out; the results are still to be taken.
@@ -126,10 +153,23 @@ impl Disk {
 }
 
 impl Drop for Disk {
-    /// Carries out what is left.
+    /// Carries out what is left, if the device lets it.
     fn drop(&mut self) {
-        lock(&self.shared.queue).ended = true;
+        let mut queue = lock(&self.shared.queue);
+        queue.ended = true;
         self.shared.work.notify_one();
+        let end = Instant::now() + LEAVE_AFTER;
+        while queue.busy || !queue.tasks.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // A thread that hangs in a system call would keep the process for as long.
+                return;
+            }
+            queue.awaited = true;
+            let waited = self.shared.settled.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(queue);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -49,6 +49,9 @@ const ACCEPTS_IN_A_ROW: usize = 1000;
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
 
+/// How long to wait before a child is looked at again that is about to end.
+const CHILD_LEAVES: Duration = Duration::from_millis(2);
+
 /// How long to wait before a connection is accepted again that there was no descriptor for.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -154,6 +157,10 @@ impl EventLoop {
                     }
                 }
             }
+            if self.storage.has_leaving() {
+                self.storage.hear_child(&mut self.node, &self.machine);
+                self.carry_out();
+            }
             self.go_on();
             self.execute();
             self.load();
@@ -232,6 +239,10 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let wait = self.node.poll_timeout().map(|at| at.saturating_since(self.now.instant));
+        let wait = match self.storage.has_leaving() {
+            true => Some(wait.map_or(CHILD_LEAVES, |wait| wait.min(CHILD_LEAVES))),
+            false => wait,
+        };
         if self.out_of_files { Some(wait.map_or(ACCEPT_RETRY, |wait| wait.min(ACCEPT_RETRY))) } else { wait }
     }
 
@@ -477,6 +488,10 @@ impl EventLoop {
     fn take_signal(&mut self) {
         if let Some(name) = self.signals.take() {
             log::notice(&format!("Received {name} scheduling shutdown..."));
+            if self.node.is_stopping() {
+                self.node.hurry(self.now);
+                return;
+            }
             let config = &self.node.engine.server.config;
             let wish = if name == "SIGINT" { config.shutdown_on_sigint } else { config.shutdown_on_sigterm };
             self.node.shut_down(self.now, &self.machine, wish);

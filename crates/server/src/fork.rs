@@ -70,22 +70,24 @@ impl Pid {
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
-    /// Waits until the process has ended; after this its number may be another's.
-    pub(crate) fn wait(self) -> Exit {
+    /// Returns how the process ended, once it has; after this its number may be another's.
+    pub(crate) fn ended(self) -> Option<Exit> {
         let mut status: c_int = 0;
         loop {
             // SAFETY: the pointer is to a local.
-            if unsafe { libc::waitpid(self.0, &mut status, 0) } == self.0 {
-                break;
+            match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
+                0 => return None,
+                pid if pid == self.0 => break,
+                _ => {}
             }
             let error = io::Error::last_os_error();
             assert!(error.kind() == io::ErrorKind::Interrupted, "waiting for a child failed: {error}");
         }
-        if libc::WIFSIGNALED(status) {
+        Some(if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
         } else {
             Exit::Code(libc::WEXITSTATUS(status))
-        }
+        })
     }
 }
 

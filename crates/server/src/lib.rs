@@ -15,6 +15,7 @@ mod files;
 mod fork;
 mod free;
 mod host;
+mod left_over;
 mod listener;
 mod loader;
 mod log;

@@ -5,8 +5,9 @@
 //! ```text
 //!  0      1             9              17             25
 //! ┌──────┬─────────────┬──────────────┬──────────────┐
-//! │ kind │ keys        │ bytes        │ copied       │   PROGRESS, at most once a second, and DONE as the last word
+//! │ kind │ keys        │ bytes        │ copied       │   PROGRESS, at most once a second, SYNCING when all is written and
 //! └──────┴─────────────┴──────────────┴──────────────┘
+//!                                                        goes to the device, and DONE as the last word
 //! ┌──────┬────────────────────────────┄
 //! │ kind │ words, up to the end           FAILED
 //! └──────┴────────────────────────────┄
@@ -37,12 +38,16 @@ use crate::{oom, title};
 const PROGRESS: u8 = 1;
 const DONE: u8 = 2;
 const FAILED: u8 = 3;
+const SYNCING: u8 = 4;
 
-/// The length of a PROGRESS or DONE.
+/// The length of a PROGRESS, SYNCING or DONE.
 const REPORT: usize = 25;
 
 /// How often the child tells how far it is.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A child that does not end is not waited for any longer than this.
+const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
 /// Looking for copied pages may take this part of the child's time.
 const DUTY: u32 = 100;
@@ -76,6 +81,8 @@ pub(crate) struct Snapshot {
     fork_time: Duration,
     temporary: PathBuf,
     killed: bool,
+    /// The child has said its last word.
+    closed: bool,
     /// The child has been waited for.
     ended: bool,
 }
@@ -88,6 +95,8 @@ pub(crate) struct Progress {
     /// Bytes in pages that had to be copied, now and at most.
     pub(crate) copied: u64,
     pub(crate) copied_peak: u64,
+    /// All is written: the child says nothing more until it is on the device.
+    pub(crate) syncing: bool,
     /// When the child said so.
     pub(crate) at: Option<Instant>,
 }
@@ -148,6 +157,7 @@ impl Snapshot {
             fork_time: start.elapsed(),
             temporary,
             killed: false,
+            closed: false,
             ended: false,
         })
     }
@@ -173,16 +183,14 @@ impl Snapshot {
     /// Takes what the child said; after `Done` there is nothing more to be had.
     pub(crate) fn poll(&mut self) -> State {
         assert!(!self.ended, "a snapshot that is done was asked again");
-        let closed = self.receive();
-        while self.received.first() == Some(&PROGRESS) && self.received.len() >= REPORT {
+        self.closed = self.closed || self.receive();
+        while matches!(self.received.first(), Some(&(PROGRESS | SYNCING))) && self.received.len() >= REPORT {
             self.take_report();
         }
-        if !closed {
+        // A process that hangs in the system ends when that lets it, and nobody waits for it.
+        let Some(exit) = self.closed.then(|| self.pid.ended()).flatten() else {
             return State::Running(self.progress);
-        }
-        // Descriptors are among the last things that an ending process gives up, long after its memory: this does not
-        // wait.
-        let exit = self.pid.wait();
+        };
         self.ended = true;
         let result = match (exit, self.received.first()) {
             (Exit::Code(0), Some(&DONE)) if self.received.len() == REPORT => {
@@ -200,6 +208,11 @@ impl Snapshot {
             files::discard(&self.temporary);
         }
         State::Done(result)
+    }
+
+    /// Returns whether the child is about to end, which nobody is woken for: it is to be polled again soon.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.closed && !self.ended
     }
 
     /// Reads what there is; returns whether that was all there will ever be.
@@ -228,6 +241,7 @@ impl Snapshot {
             bytes: number(9),
             copied,
             copied_peak: copied.max(self.progress.copied_peak),
+            syncing: self.received[0] == SYNCING,
             at: Some(Instant::now()),
         };
         self.received.drain(..REPORT);
@@ -239,7 +253,11 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         if !self.ended {
             self.pid.kill();
-            self.pid.wait();
+            let end = Instant::now() + LEAVE_AFTER;
+            while self.pid.ended().is_none() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // A child that ends later finds nothing to rename.
             files::discard(&self.temporary);
         }
     }
@@ -257,7 +275,11 @@ fn run(
     let reporter = RefCell::new(Reporter::new(pipe, Rc::clone(&written), job.key_delay));
     let result = file_sink::write_file(job.target, written, |sink| {
         let mut sink = Watched { sink, reporter: &reporter };
-        write(&mut sink, &mut |keys| reporter.borrow_mut().wrote(keys))
+        let keys = write(&mut sink, &mut |keys| reporter.borrow_mut().wrote(keys))?;
+        let mut reporter = reporter.borrow_mut();
+        reporter.keys = keys;
+        reporter.report(SYNCING);
+        Ok(keys)
     });
     let mut reporter = reporter.into_inner();
     match result {

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base::version::{REDIS_VERSION, VERSION};
 use config::{CommandLine, Config, Supervised};
@@ -23,7 +24,7 @@ use crate::memory::ThreadCounters;
 use crate::signals::Signals;
 use crate::storage::DISK_TOKEN;
 use crate::text::reason;
-use crate::{crash, log, logo, memory, oom, process, supervisor, title};
+use crate::{crash, left_over, log, logo, memory, oom, process, supervisor, title};
 
 /// Serves as the command line says (what follows the program's name); returns the exit code.
 pub fn serve(line: &CommandLine) -> i32 {
@@ -85,6 +86,7 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
     log::notice(&format!("monotonic clock: {}", clock.source()));
     logo::show(&config);
 
+    left_over::remove(Path::new("."), SystemTime::now());
     let seed = entropy().map_err(|error| format!("No randomness to be had: {}", reason(&error)))?;
     let machine = Machine {
         memory: ThreadCounters::new(),

@@ -19,15 +19,15 @@ pub(crate) const CHILD_TOKEN: Token = Token((1 << 40) - 4);
 /// What the loop has to do with files.
 pub(crate) struct Storage {
     child: Option<Snapshot>,
-    /// The child was told to end: nobody wants to hear of it.
-    unwanted: bool,
+    /// Children that were told to end and may not have: nobody wants to hear of them.
+    unwanted: Vec<Snapshot>,
     waker: Arc<Waker>,
 }
 
 impl Storage {
     /// Returns the files' side of a loop.
     pub(crate) fn new(waker: Arc<Waker>) -> Storage {
-        Storage { child: None, unwanted: false, waker }
+        Storage { child: None, unwanted: Vec::new(), waker }
     }
 
     /// Returns what wakes the loop for the files.
@@ -80,8 +80,7 @@ impl Storage {
             oom_score: machine.oom_score,
             key_delay: config.rdb_key_save_delay,
         };
-        // A child that was told to end, and has not, is waited for here.
-        (self.child, self.unwanted) = (None, false);
+        self.kill_child();
         let started = Snapshot::start(registry, CHILD_TOKEN, job, |sink, progress| {
             node.write_snapshot(now, used, kind, sink, progress)
         });
@@ -101,21 +100,28 @@ impl Storage {
 
     /// Ends the child; nobody waits for what it would have said.
     pub(crate) fn kill_child(&mut self) {
-        self.unwanted = true;
-        if let Some(child) = &mut self.child {
+        if let Some(mut child) = self.child.take() {
             child.kill();
+            self.unwanted.push(child);
         }
+    }
+
+    /// Returns whether a child is about to end, and is to be heard again soon.
+    pub(crate) fn has_leaving(&self) -> bool {
+        self.child.iter().chain(&self.unwanted).any(Snapshot::is_leaving)
     }
 
     /// Hears what the child has to say.
     pub(crate) fn hear_child(&mut self, node: &mut Node, machine: &Machine) {
+        self.unwanted.retain_mut(|child| matches!(child.poll(), State::Running(_)));
         let Some(child) = &mut self.child else { return };
         let now = machine.clock.now();
         match child.poll() {
-            State::Running(_) if self.unwanted => {}
-            State::Done(_) if self.unwanted => self.child = None,
-            State::Running(Progress { keys, copied, copied_peak, .. }) => {
+            State::Running(Progress { keys, copied, copied_peak, syncing, .. }) => {
                 node.snapshot_progress(now, keys, copied, copied_peak);
+                if syncing {
+                    node.snapshot_syncing(now);
+                }
             }
             State::Done(result) => {
                 self.child = None;

@@ -80,7 +80,7 @@ impl Bench {
 }
 
 fn append(file: u32, bytes: &[u8]) -> Task {
-    Task::Append { file: FileId(file), bytes: bytes.to_vec() }
+    Task::Append { file: FileId(file), bytes: bytes.to_vec().into() }
 }
 
 fn sync(file: u32) -> Task {
@@ -131,6 +131,34 @@ fn an_append_with_nothing_ahead_of_it_is_made_at_once() {
     bench.submit(append(1, b", too"));
     assert_eq!(bench.disk.take_done(), [(TaskId(2), Ok(())), (TaskId(3), Ok(()))]);
     assert_eq!(read(&path), b"now, too");
+}
+
+#[test]
+fn after_a_slow_append_the_thread_makes_the_next_ones() {
+    let (scratch, mut bench) = (Scratch::new(), Bench::new());
+    let path = scratch.path("log");
+    bench.run(Task::Create { file: FileId(1), path: path.clone() }).expect("a new file");
+    bench.disk.slow_until = Some(Instant::now() + Duration::from_secs(20));
+    for text in [b"1", b"2"] {
+        bench.submit(append(1, text));
+    }
+    assert_eq!(bench.disk.out, 2);
+    assert_eq!(bench.wait(2).iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1, 2]);
+    bench.disk.slow_until = Some(Instant::now());
+    bench.submit(append(1, b"3"));
+    assert_eq!((bench.disk.out, read(&path).as_slice()), (0, b"123".as_slice()));
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_keep_the_process() {
+    let (scratch, mut bench) = (Scratch::new(), Bench::new());
+    // Opening a pipe that nobody reads waits for a reader.
+    let pipe = scratch.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    bench.submit(Task::Create { file: FileId(1), path: pipe });
+    let start = Instant::now();
+    drop(bench);
+    assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 #[test]

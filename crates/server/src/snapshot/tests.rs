@@ -49,6 +49,10 @@ impl Bench {
             if state != *unlike {
                 return state;
             }
+            if snapshot.is_leaving() {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
             match self.poll.poll(&mut events, Some(Duration::from_secs(20))) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 polled => polled.expect("a poll"),

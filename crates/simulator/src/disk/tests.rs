@@ -39,7 +39,7 @@ fn create(file: u32, path: &str) -> Task {
 }
 
 fn append(file: u32, bytes: &[u8]) -> Task {
-    Task::Append { file: FileId(file), bytes: bytes.to_vec() }
+    Task::Append { file: FileId(file), bytes: bytes.to_vec().into() }
 }
 
 fn sync(file: u32) -> Task {
