@@ -200,6 +200,7 @@ impl Reader {
             Form::Failed(_) => None,
             _ if rest.is_empty() => return Verdict::Complete,
             Form::Front => Some("the file ends inside its first line"),
+            Form::Checked(None) if TIME.starts_with(rest) => Some("the file ends inside a command"),
             Form::Checked(None) if !looks_torn(rest) => {
                 self.fail(self.offset, FOREIGN.into(), false);
                 None
@@ -316,8 +317,7 @@ fn looks_torn(bytes: &[u8]) -> bool {
 
 /// Returns whether bytes behind a batch are what another server appended.
 fn looks_plain(bytes: &[u8]) -> bool {
-    let time = bytes.len().min(TIME.len());
-    bytes.starts_with(b"*") || (time > 1 && bytes[..time] == TIME[..time])
+    bytes.starts_with(b"*") || bytes.starts_with(TIME)
 }
 
 impl Failure {

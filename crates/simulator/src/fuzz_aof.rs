@@ -162,6 +162,12 @@ mod tests {
     }
 
     #[test]
+    fn half_an_annotation_behind_a_batch_waits_for_its_other_half() {
+        // Found by the fuzzer.
+        aof(&[0x01, 0x31, 0x2e, 0x00, 0x69, 0x06, 0x00, 0x00, 0xaa, 0xff, 0xff, 0xff, 0x06, 0x68, 0x68]);
+    }
+
+    #[test]
     fn damaged_logs_are_found() {
         let mut rng = Rng::seeded(7);
         for _ in 0..20_000 {
