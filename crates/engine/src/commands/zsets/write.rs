@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use base::number::parse_f64;
+use base::number::{IntText, parse_f64};
 use keyspace::ZSet;
 
 use super::bounds;
@@ -200,7 +200,21 @@ pub(super) fn zremrangebyscore(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut R
 /// Removes the members in a range of bytes.
 pub(super) fn zremrangebylex(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let (key, (min, max)) = (args.key()?, bounds::lex(args)?);
-    remove_range(cx, key, "zremrangebylex", out, |zset| zset.range_by_lex(min, max))
+    // With more than one score, which members lie in the range depends on how the set is kept: their ranks do not.
+    let mut told = None;
+    remove_range(cx, key, "zremrangebylex", out, |zset| {
+        let ranks = zset.range_by_lex(min, max);
+        let score = |rank| zset.get(rank).map(|(_, score)| score);
+        if !ranks.is_empty() && score(0) != score(zset.len() - 1) {
+            told = Some(ranks.clone());
+        }
+        ranks
+    })?;
+    if let Some(ranks) = told {
+        let (first, last) = (IntText::new(ranks.start as i64), IntText::new(ranks.end as i64 - 1));
+        cx.propagate(&[b"ZREMRANGEBYRANK", key, first.as_bytes(), last.as_bytes()]);
+    }
+    Ok(())
 }
 
 fn remove_range(
