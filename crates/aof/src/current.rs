@@ -83,8 +83,9 @@ pub(crate) struct Unlisted {
     pub(crate) file: LogFile,
     /// The base that goes before it, when there is no log at all.
     pub(crate) base: Option<(LogFile, Vec<u8>)>,
-    /// The file before it, of which only so many bytes count: only the last file may have a torn tail.
-    pub(crate) torn: Option<(String, u64)>,
+    /// Files before it, and how many of their bytes count: they are cut and synced, as only the last file may have a torn
+    /// tail, and what was cut off by a process that was killed must not come back.
+    pub(crate) before: Vec<(String, u64)>,
     /// Tasks before it can be listed.
     pub(crate) left: usize,
     pub(crate) failed: bool,

@@ -89,7 +89,7 @@ pub struct Log {
     pub(crate) sync_error: Option<String>,
     /// Since when no line about failing writes was said.
     said: Option<Instant>,
-    closing: bool,
+    pub(crate) closing: bool,
     /// The log was on from the start, so that its word holds before its first base is there: replies wait for that.
     promises: bool,
     tasks: VecDeque<(TaskId, Job)>,
@@ -209,12 +209,12 @@ impl Log {
                 let file = log.next_base(log.settings.use_rdb_preamble);
                 log.sizes.base = base.len() as u64;
                 log.sizes.rewritten = log.sizes.base;
-                log.begin(Some((file, base)), None);
+                log.begin(Some((file, base)), Vec::new());
             }
-            Start::Loaded { last, torn } => match (last, log.manifest.increments.last()) {
+            Start::Loaded { last, filled } => match (last, log.manifest.increments.last()) {
                 (Some(tail), Some(file))
                     if (tail.checked || tail.len == 0)
-                        && torn.as_ref().is_none_or(|(path, _)| *path == log.settings.path(&file.name)) =>
+                        && filled.as_ref().is_none_or(|(path, _)| *path == log.settings.path(&file.name)) =>
                 {
                     let path = log.settings.path(&file.name);
                     log.line(Level::Notice, format!("Opening AOF incr file {} on server start", file.name));
@@ -224,7 +224,8 @@ impl Log {
                 }
                 _ => {
                     log.sizes.older = sizes.increments;
-                    log.begin(None, torn);
+                    let before = log.not_surely_synced(filled);
+                    log.begin(None, before);
                 }
             },
         }
@@ -392,7 +393,10 @@ impl Log {
         self.tick(now);
         self.abort_rewrite();
         for mut file in [self.retiring.take(), self.file.take()].into_iter().flatten() {
-            if let Some(bytes) = file.hand_out() {
+            // Not where the file before it may yet turn out to have lost something, or is not opened.
+            if file.gate == Gate::Open
+                && let Some(bytes) = file.hand_out()
+            {
                 self.ask(Task::Append { file: file.id, bytes }, Job::Aside);
             }
             self.ask(Task::Sync { file: file.id }, Job::Aside);
@@ -524,8 +528,17 @@ impl Log {
         self.file.iter_mut().chain(&mut self.retiring).find(|file| file.id == id)
     }
 
+    /// Returns the increments from the last one on that has anything in it, and how many of their bytes count.
+    fn not_surely_synced(&self, filled: Option<(String, u64)>) -> Vec<(String, u64)> {
+        let Some((path, len)) = filled else { return Vec::new() };
+        let paths = self.manifest.increments.iter().map(|file| self.settings.path(&file.name));
+        let empty = paths.skip_while(|found| *found != path).skip(1).map(|path| (path, 0));
+        let empty: Vec<_> = empty.collect();
+        [(path, len)].into_iter().chain(empty).collect()
+    }
+
     /// Begins a new increment without a rewrite, behind a base of these bytes if there is nothing yet.
-    fn begin(&mut self, base: Option<(crate::LogFile, Vec<u8>)>, torn: Option<(String, u64)>) {
+    fn begin(&mut self, base: Option<(crate::LogFile, Vec<u8>)>, before: Vec<(String, u64)>) {
         let file = self.next_increment();
         if let Some((base, _)) = &base {
             self.line(Level::Notice, format!("Creating AOF base file {} on server start", base.name));
@@ -533,7 +546,7 @@ impl Log {
         self.line(Level::Notice, format!("Creating AOF incr file {} on server start", file.name));
         let (id, path) = (self.file_id(), self.settings.path(&file.name));
         let mut current = Current::new(id, path, Gate::Opening, 0, self.appended);
-        current.unlisted = Some(Unlisted { file, base, torn, left: 0, failed: false });
+        current.unlisted = Some(Unlisted { file, base, before, left: 0, failed: false });
         self.file = Some(current);
         self.reopen(id);
     }
@@ -542,7 +555,7 @@ impl Log {
     fn reopen(&mut self, id: FileId) {
         let dir = self.settings.dir_path();
         let settings = self.settings.clone();
-        let (fresh, torn) = (self.file_id(), self.file_id());
+        let (fresh, other) = (self.file_id(), self.file_id());
         let Some(file) = self.named(id) else { return };
         file.gate = Gate::Opening;
         let mut tasks = Vec::new();
@@ -552,9 +565,9 @@ impl Log {
                 Job::Open(id)
             }
             Some(unlisted) => {
-                if let Some((path, len)) = &unlisted.torn {
-                    tasks.push(Task::Open { file: torn, path: path.clone(), len: *len });
-                    tasks.push(Task::Close { file: torn });
+                for (path, len) in &unlisted.before {
+                    tasks.push(Task::Open { file: other, path: path.clone(), len: *len });
+                    tasks.push(Task::Close { file: other });
                 }
                 tasks.push(Task::MakeDir { path: dir });
                 if let Some((base, bytes)) = &unlisted.base {

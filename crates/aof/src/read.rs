@@ -309,10 +309,9 @@ impl Reader {
     }
 }
 
-/// Returns whether bytes that are no line may be one whose end, or whose place in the file, was never written.
+/// Returns whether bytes that are no line may be one of which parts, or whose place in the file, were never written.
 fn looks_torn(bytes: &[u8]) -> bool {
-    let same = bytes.iter().zip(MAGIC).take_while(|(byte, expected)| byte == expected).count();
-    bytes.iter().take(MAGIC.len()).skip(same).all(|byte| *byte == 0)
+    bytes.iter().zip(MAGIC).all(|(byte, expected)| *byte == 0 || byte == expected)
 }
 
 /// Returns whether bytes behind a batch are what another server appended.

@@ -276,6 +276,9 @@ impl Log {
     pub(crate) fn drive_rewrite(&mut self) {
         let ready = match &self.file {
             _ if self.rewriting.is_some() || self.busy => false,
+            // What is about to be listed may have been given up: its numbers are not free before that is known.
+            _ if self.listing.in_flight.is_some() => false,
+            _ if self.closing && self.mode == Mode::On => false,
             Some(file) if self.mode == Mode::On => {
                 file.gate == Gate::Open && file.unlisted.is_none() && self.retiring.is_none()
             }
@@ -663,11 +666,13 @@ impl Log {
 
     /// Returns when something of a rewrite will be due.
     pub(crate) fn schedule_due(&self) -> Option<Instant> {
-        let idle = self.rewriting.is_none() && !self.busy;
+        let idle = self.rewriting.is_none() && !self.busy && self.listing.in_flight.is_none();
         let cold =
             self.schedule.cold_at.filter(|_| idle && matches!(self.mode, Mode::Starting | Mode::Broken));
-        let automatic =
-            self.schedule.automatic_at.filter(|_| idle && self.mode == Mode::On && self.growth().is_some());
+        let automatic = self
+            .schedule
+            .automatic_at
+            .filter(|_| idle && !self.closing && self.mode == Mode::On && self.growth().is_some());
         let listing = self.listing.at.filter(|_| self.listing.in_flight.is_none());
         // One that would exceed the budget waits for the log to change, not for time.
         let automatic = automatic.filter(|at| *at > self.now.instant);

@@ -49,9 +49,10 @@ pub enum Start {
     Off,
     /// There is neither a log nor data; `base` is the file that says so, a snapshot or no bytes.
     Empty { base: Vec<u8> },
-    /// From the files of the manifest; `last` tells of the last increment, if there is one, and `torn` of a file with a
-    /// torn tail: its path, and how many of its bytes count.
-    Loaded { last: Option<Tail>, torn: Option<(String, u64)> },
+    /// From the files of the manifest; `last` tells of the last increment, if there is one, and `filled` of the last one
+    /// that has anything in it: its path, and how many of its bytes count. Its tail may be torn, and its end need not be
+    /// on the disk.
+    Loaded { last: Option<Tail>, filled: Option<(String, u64)> },
     /// From elsewhere: there is no log until a base has been written.
     Dataset,
 }

@@ -704,7 +704,7 @@ fn a_restart_goes_on_with_the_last_file_unless_another_server_wrote_it() {
         let manifest = Manifest::parse(&disk.files["dir/aof.manifest"].bytes).unwrap();
         let len = disk.files["dir/aof.1.incr.aof"].bytes.len() as u64;
         let sizes = Sizes { base: 10, increments: len, history: 0 };
-        let start = Start::Loaded { last: Some(aof::Tail { len, checked }), torn: None };
+        let start = Start::Loaded { last: Some(aof::Tail { len, checked }), filled: None };
         let disk = Disk { open: BTreeMap::new(), ..disk };
         let log = Log::new(settings(Fsync::Always), manifest, sizes, start, 5, at(0));
         let mut world = World::over(log, disk, 5, Fsync::Always, |_, _| None);
@@ -738,8 +738,8 @@ fn a_torn_tail_is_cut_before_another_file_is_begun() {
                 tail = aof::Tail { len: 0, checked: true };
             }
             let sizes = Sizes { base: 10, increments: len, history: 0 };
-            let torn = Some(("dir/aof.1.incr.aof".to_owned(), len));
-            let start = Start::Loaded { last: Some(tail), torn };
+            let filled = Some(("dir/aof.1.incr.aof".to_owned(), len));
+            let start = Start::Loaded { last: Some(tail), filled };
             let disk = Disk { open: BTreeMap::new(), ..disk };
             let log = Log::new(settings(Fsync::Always), manifest, sizes, start, 5, at(0));
             let mut left = failures;

@@ -33,9 +33,11 @@ pub enum Task {
     MakeDir { path: String },
     /// Opens a new, empty file for appending, and syncs its directory.
     ///
-    /// It replaces a file of that name only if that is empty, or was made by this process in the same way.
+    /// It replaces a file of that name only if that is empty, or was made by this process in the same way; then it is
+    /// synced, so that what it held does not come back.
     Create { file: FileId, path: String },
-    /// Opens a file that is there for appending, after cutting it to `len` bytes and syncing it.
+    /// Opens a file that is there for appending, after cutting it to `len` bytes and syncing it, its directory, and the
+    /// one that this lies in.
     ///
     /// A file shorter than that is an error. A file that a failed append broke is whole again after this.
     Open { file: FileId, path: String, len: u64 },

@@ -94,6 +94,10 @@ impl Holds {
 impl Server {
     /// Begins or ends to hold replies; what is held already stays so until it is released.
     pub fn hold_replies(&mut self, what: Hold) {
+        if what == Hold::WritesAndReads && self.holds.what != what {
+            // Nobody noted which keys were written before: whatever is read may be among them.
+            self.holds.fresh_all = self.propagation.stream.offset();
+        }
         self.holds.what = what;
         if what == Hold::WritesAndReads && self.holds.fresh.is_empty() {
             self.holds.fresh = vec![0; FRESH].into();

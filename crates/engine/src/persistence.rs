@@ -53,6 +53,8 @@ pub struct Loading {
 #[derive(Clone, Debug, Default)]
 pub struct LogFigures {
     pub enabled: bool,
+    /// It holds nothing before its first base is on the disk.
+    pub starting: bool,
     pub rewrite_scheduled: bool,
     pub last_rewrite_failed: bool,
     pub write_failed: bool,
@@ -243,7 +245,8 @@ impl Engine {
 
     /// Takes what the log says of itself, and answers those who waited for it.
     pub fn log_advanced(&mut self, now: Now, figures: LogFigures) {
-        let (durable, enabled) = (figures.durable, figures.enabled);
+        // Before its first base is on the disk a log holds nothing, whatever its file has.
+        let (durable, enabled) = ((!figures.starting).then_some(figures.durable), figures.enabled);
         self.server.persistence.log = figures;
         self.server.persistence.look_for_hindrances();
         if !self.server.persistence.waiting.is_empty() {
@@ -252,7 +255,7 @@ impl Engine {
     }
 
     #[cold]
-    fn tell_waiting(&mut self, now: Now, durable: u64, enabled: bool) {
+    fn tell_waiting(&mut self, now: Now, durable: Option<u64>, enabled: bool) {
         let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
         waiting.retain(|waits| {
             // Whoever gave up, or is gone, may wait for something else by now, or another client have its place.
@@ -261,7 +264,7 @@ impl Engine {
             let Some(blocked) = blocked.filter(|blocked| blocked.wanted == Some(waits.written)) else {
                 return false;
             };
-            if enabled && waits.written > durable {
+            if enabled && durable.is_none_or(|durable| waits.written > durable) {
                 return true;
             }
             blocked.wanted = None;

@@ -54,6 +54,8 @@ pub(crate) struct Loading {
     tail: Option<Tail>,
     /// The file with a torn tail, and how many of its bytes count.
     torn: Option<(String, u64)>,
+    /// The last increment that is not empty, and its length: nobody knows whether its end is on the disk.
+    filled: Option<(String, u64)>,
     /// Something was loaded that no log holds yet.
     from_elsewhere: bool,
     started: Now,
@@ -154,6 +156,7 @@ impl Node {
             sizes,
             tail: None,
             torn: None,
+            filled: None,
             from_elsewhere: false,
             started: now,
             keys: 0,
@@ -184,6 +187,8 @@ impl Node {
     pub fn load(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) -> Result<usize, String> {
         let Some(mut loading) = self.loading.take() else { return Ok(bytes.len()) };
         let taken = loading.take(&mut self.engine, now, host, bytes);
+        // From here on the caller may change the bytes, and expected keys are known by where they stand.
+        self.engine.keyspace.expect_nothing();
         let taken = taken.and_then(|taken| loading.flush(&mut self.engine).map(|()| taken));
         let taken = taken.map_err(|reason| loading.complaint(&reason));
         self.loading = Some(loading);
@@ -202,6 +207,12 @@ impl Node {
         let truncated = self.engine.server.config.aof_load_truncated;
         let Some(loading) = &mut self.loading else { return Ok(Ended::Whole) };
         let (ended, lines) = loading.end(rest, truncated).map_err(|reason| loading.complaint(&reason))?;
+        let planned = &loading.files[loading.at];
+        if let (Role::Increment { .. }, Some(tail)) = (planned.role, loading.tail)
+            && tail.len > 0
+        {
+            loading.filled = Some((planned.file.path.clone(), tail.len));
+        }
         loading.next();
         for line in lines {
             self.engine.server.log(LogLevel::Warning, line);
@@ -235,7 +246,10 @@ impl Node {
             (false, _) => Start::Off,
             (true, Some(_)) => Start::Loaded {
                 last: loading.tail,
-                torn: loading.torn.map(|(path, len)| (format!("{}{path}", settings.root), len)),
+                filled: loading
+                    .torn
+                    .or(loading.filled)
+                    .map(|(path, len)| (format!("{}{path}", settings.root), len)),
             },
             (true, None) if loading.from_elsewhere => Start::Dataset,
             (true, None) => Start::Empty { base: self.empty_base(now, used, settings.use_rdb_preamble) },

@@ -224,6 +224,7 @@ impl Node {
         }
         let figures = LogFigures {
             enabled: figures.enabled,
+            starting: figures.starting,
             rewrite_scheduled: figures.rewrite_scheduled,
             last_rewrite_failed: !figures.last_rewrite_ok,
             write_failed: !figures.last_write_ok,

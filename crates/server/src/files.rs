@@ -142,6 +142,8 @@ fn create(path: &Path, own: bool) -> Result<(File, u64), DiskError> {
             return Err(DiskError { step: Step::Open, full: false, reason });
         }
         file.set_len(0).map_err(|error| failure(Step::Cut, &error))?;
+        // What it held must not come back after a power cut.
+        file.sync_all().map_err(|error| failure(Step::Sync, &error))?;
     }
     sync_parent(path)?;
     Ok((file, 0))
@@ -159,6 +161,11 @@ fn open(path: &Path, len: u64) -> Result<(File, u64), DiskError> {
         file.set_len(len).map_err(|error| failure(Step::Cut, &error))?;
     }
     file.sync_all().map_err(|error| failure(Step::Sync, &error))?;
+    // Whoever made the file may have been killed before its name was on the disk, or that of its directory.
+    sync_parent(path)?;
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        sync_parent(directory)?;
+    }
     Ok((file, len))
 }
 

@@ -13,7 +13,7 @@
 //!
 //! As on the real disk an append with nothing ahead of it is carried out at once. The same seed gives the same disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::disk::{DiskError, FileId, Step, Task, TaskId};
@@ -37,6 +37,8 @@ pub struct VirtualDisk {
     inodes: Vec<Inode>,
     names: Names,
     open: BTreeMap<FileId, LogFile>,
+    /// Log files that were made since the process began.
+    own: BTreeSet<String>,
     queue: VecDeque<(Instant, TaskId, Task)>,
     done: Vec<Done>,
     /// When the last task that was asked for is due.
@@ -114,6 +116,7 @@ impl VirtualDisk {
             inodes: Vec::new(),
             names: Names::default(),
             open: BTreeMap::new(),
+            own: BTreeSet::new(),
             queue: VecDeque::new(),
             done: Vec::new(),
             busy_until: Instant::ZERO,
@@ -134,6 +137,11 @@ impl VirtualDisk {
         let due = self.busy_until.max(now) + self.latency(&task);
         self.busy_until = due;
         self.queue.push_back((due, id, task));
+    }
+
+    /// Returns whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Returns when the next task is done.
@@ -205,15 +213,7 @@ impl VirtualDisk {
     /// The task that was under way may have been carried out in part; those behind it were not begun. Nothing is open, and
     /// nothing that was not taken will be reported.
     pub fn crash(&mut self, rng: &mut Rng) {
-        if let Some((_, id, task)) = self.queue.pop_front() {
-            self.steps_left = Some(rng.below(7));
-            self.carry_out(id, task);
-            self.steps_left = None;
-        }
-        self.queue.clear();
-        self.done.clear();
-        self.open.clear();
-        self.busy_until = Instant::ZERO;
+        self.kill(rng);
         self.names.crash(rng);
         let named = self.names.inodes();
         for (number, inode) in self.inodes.iter_mut().enumerate() {
@@ -222,10 +222,18 @@ impl VirtualDisk {
     }
 
     /// Kills the process but not the machine: what was written stays, what was queued does not happen.
-    pub fn kill(&mut self) {
+    ///
+    /// The task that was under way may have been carried out in part.
+    pub fn kill(&mut self, rng: &mut Rng) {
+        if let Some((_, id, task)) = self.queue.pop_front() {
+            self.steps_left = Some(rng.below(7));
+            self.carry_out(id, task);
+            self.steps_left = None;
+        }
         self.queue.clear();
         self.done.clear();
         self.open.clear();
+        self.own.clear();
         self.busy_until = Instant::ZERO;
     }
 
@@ -298,7 +306,7 @@ impl VirtualDisk {
                 self.sync_parent(&path)
             }
             Task::Create { file, path } => self.open_as(file, &path, |disk| {
-                let inode = disk.create(&path)?;
+                let inode = disk.create_log_file(&path)?;
                 disk.sync_parent(&path)?;
                 Ok(inode)
             }),
@@ -381,6 +389,21 @@ impl VirtualDisk {
         Ok(self.create_inode(path))
     }
 
+    /// Makes a log file, in place of an empty one or one that this process has made.
+    fn create_log_file(&mut self, path: &str) -> Outcome<usize> {
+        let filled = self.names.file(path).is_some_and(|inode| !self.inodes[inode].content().is_empty());
+        if filled && !self.own.contains(path) {
+            let reason = format!("{path} is there already, and is not empty");
+            return Err(Stop::Error(error(Step::Open, &reason)));
+        }
+        let inode = self.create(path)?;
+        self.own.insert(path.to_owned());
+        if filled {
+            self.sync_inode(inode, path)?;
+        }
+        Ok(inode)
+    }
+
     /// Makes an empty file, or makes one empty that is there.
     fn create_inode(&mut self, path: &str) -> usize {
         if let Some(inode) = self.names.file(path) {
@@ -406,6 +429,10 @@ impl VirtualDisk {
             self.inodes[inode].cut(len as usize);
         }
         self.sync_inode(inode, path)?;
+        self.sync_parent(path)?;
+        if !names::parent(path).is_empty() {
+            self.sync_parent(names::parent(path))?;
+        }
         Ok(inode)
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::time::Now;
 use config::Config;
-use engine::host::{Refused, Report, RewriteError};
+use engine::host::{Directory, Refused, Report, RewriteError};
 use node::{Host, Node, Snapshot, Written};
 use rdb::{Sink, SinkError};
 
@@ -19,6 +19,8 @@ pub struct VirtualHost {
     config_file: RefCell<Option<String>>,
     /// Files that were written at once, by name.
     files: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// What there is to see where the log is, if anybody looks.
+    log_directory: RefCell<Option<Directory>>,
 }
 
 impl Default for VirtualHost {
@@ -29,6 +31,7 @@ impl Default for VirtualHost {
             relief: Cell::new(0),
             config_file: RefCell::new(None),
             files: RefCell::default(),
+            log_directory: RefCell::default(),
         }
     }
 }
@@ -46,6 +49,11 @@ impl VirtualHost {
     /// Sets the text of the configuration file; without one CONFIG REWRITE is refused.
     pub fn set_config_file(&self, text: Option<String>) {
         *self.config_file.borrow_mut() = text;
+    }
+
+    /// Sets what there is to see where the log is.
+    pub fn set_log_directory(&self, directory: Directory) {
+        *self.log_directory.borrow_mut() = Some(directory);
     }
 
     /// Returns the text of the configuration file.
@@ -142,6 +150,10 @@ impl Host for VirtualHost {
             taken if taken == bytes.len() => Ok(()),
             _ => Err(format!("{path}: the file ends too early")),
         }
+    }
+
+    fn look_into(&self, _directory: &str, _file: &str) -> Result<Option<Directory>, String> {
+        Ok(self.log_directory.borrow().clone())
     }
 
     fn purge(&self) {}

@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod checkers;
 pub mod clock;
 pub mod corruption;
+pub mod crashes;
 pub mod disk;
 pub mod fuzz;
 mod fuzz_aof;

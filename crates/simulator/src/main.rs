@@ -1,8 +1,9 @@
 //! Runs seeds and reports those that fail.
 //!
 //! `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`, and, with the same requests given to a reference
-//! server, `simulator --reference COMMAND --seeds FROM..TO`. `simulator --corrupt BYTES FLIPS` damages logs and snapshots of
-//! so many bytes at every place, and with so many wrong bits each.
+//! server, `simulator --reference COMMAND --seeds FROM..TO`. With `--crashes` the seeds are those of crashes.
+//! `simulator --corrupt BYTES FLIPS` damages logs and snapshots of so many bytes at every place, and with so many wrong
+//! bits each.
 #![forbid(unsafe_code)]
 
 use std::panic;
@@ -11,12 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use simulator::corruption::{self, Counts};
+use simulator::crashes;
 use simulator::reference;
 use simulator::world::{self, Failure, Summary};
 use testkit::{ServerProcess, TcpTarget};
 
-const USAGE: &str =
-    "simulator --seed N [--verbose] | [--reference COMMAND] --seeds FROM..TO | --corrupt BYTES FLIPS";
+const USAGE: &str = "simulator [--crashes] --seed N [--verbose] | [--crashes | --reference COMMAND] --seeds FROM..TO | \
+--corrupt BYTES FLIPS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +33,13 @@ fn main() -> ExitCode {
     {
         return corrupt(bytes, flips);
     }
+    if let ["--crashes", rest @ ..] = &words[..] {
+        return match rest {
+            ["--seed", seed, "--verbose"] => crash(one(seed), true),
+            ["--seed", range] | ["--seeds", range] => crash(one(range).or_else(|| several(range)), false),
+            _ => usage(),
+        };
+    }
     let (seeds, verbose) = match words[..] {
         ["--seed", seed] => (one(seed), false),
         ["--seed", seed, "--verbose"] => (one(seed), true),
@@ -39,11 +48,40 @@ fn main() -> ExitCode {
     };
     match seeds {
         Some(seeds) => run(seeds, verbose),
-        None => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
+        None => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Runs seeds of crashes on all cores, and says what was checked.
+fn crash(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
+    let Some(seeds) = seeds else { return usage() };
+    let started = Instant::now();
+    let (tally, failures) = crashes::run_all(seeds, verbose);
+    failures.iter().for_each(|failure| println!("{failure}"));
+    println!(
+        "{} crash points ({} power cuts, {} kills, {} stops), {} writes, {} of {} replies were promises, {} faults, {} recoveries, \
+         {} damaged copies refused and {} loaded as they once were, {} holes, {} unlisted",
+        tally.crashes(),
+        tally.power_cuts,
+        tally.kills,
+        tally.shutdowns,
+        tally.units,
+        tally.promised,
+        tally.checked,
+        tally.faults,
+        tally.recoveries,
+        tally.refused,
+        tally.survived,
+        tally.holes,
+        tally.tidied,
+    );
+    println!("{} violations, {:.1} s", failures.len(), started.elapsed().as_secs_f64());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Damages files on all cores, and counts what came of it.

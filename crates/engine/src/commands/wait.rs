@@ -52,7 +52,7 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     if local > 0 && !log.enabled {
         return Err(Error::text(LOG_IS_OFF));
     }
-    let here = i64::from(log.enabled && log.durable >= cx.session.written);
+    let here = i64::from(log.enabled && !log.starting && log.durable >= cx.session.written);
     if here >= local && replicas == 0 {
         crate::cx::on_timeout(out, OnTimeout::Counts(here, 0));
     } else {

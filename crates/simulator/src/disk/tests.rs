@@ -255,7 +255,7 @@ fn snapshots_are_whole_or_leave_a_temporary_file() {
     assert_eq!(bench.disk.read("dump.rdb"), Some(&b"d`ta"[..]));
 
     bench.disk.place("dir-less", b"placed");
-    bench.disk.kill();
+    bench.disk.kill(&mut Rng::seeded(1));
     bench.disk.crash(&mut Rng::seeded(2));
     assert_eq!(bench.disk.read("dir-less"), Some(&b"placed"[..]));
 }
