@@ -211,23 +211,27 @@ impl Log {
                 log.sizes.rewritten = log.sizes.base;
                 log.begin(Some((file, base)), Vec::new());
             }
-            Start::Loaded { last, filled } => match (last, log.manifest.increments.last()) {
-                (Some(tail), Some(file))
-                    if (tail.checked || tail.len == 0)
-                        && filled.as_ref().is_none_or(|(path, _)| *path == log.settings.path(&file.name)) =>
-                {
-                    let path = log.settings.path(&file.name);
-                    log.line(Level::Notice, format!("Opening AOF incr file {} on server start", file.name));
-                    let id = log.file_id();
-                    log.file = Some(Current::new(id, path, Gate::Opening, tail.len, offset));
-                    log.reopen(id);
+            Start::Loaded { last, filled } => {
+                let before = log.not_surely_synced(filled);
+                let last = last.zip(log.manifest.increments.last());
+                let last = last.map(|(tail, file)| (tail, file.name.clone()));
+                match last.filter(|(tail, name)| {
+                    let path = log.settings.path(name);
+                    (tail.checked || tail.len == 0) && before.iter().all(|(found, _)| *found == path)
+                }) {
+                    Some((tail, name)) => {
+                        let path = log.settings.path(&name);
+                        log.line(Level::Notice, format!("Opening AOF incr file {name} on server start"));
+                        let id = log.file_id();
+                        log.file = Some(Current::new(id, path, Gate::Opening, tail.len, offset));
+                        log.reopen(id);
+                    }
+                    None => {
+                        log.sizes.older = sizes.increments;
+                        log.begin(None, before);
+                    }
                 }
-                _ => {
-                    log.sizes.older = sizes.increments;
-                    let before = log.not_surely_synced(filled);
-                    log.begin(None, before);
-                }
-            },
+            }
         }
         log.collect();
         log
@@ -530,11 +534,14 @@ impl Log {
 
     /// Returns the increments from the last one on that has anything in it, and how many of their bytes count.
     fn not_surely_synced(&self, filled: Option<(String, u64)>) -> Vec<(String, u64)> {
-        let Some((path, len)) = filled else { return Vec::new() };
         let paths = self.manifest.increments.iter().map(|file| self.settings.path(&file.name));
-        let empty = paths.skip_while(|found| *found != path).skip(1).map(|path| (path, 0));
-        let empty: Vec<_> = empty.collect();
-        [(path, len)].into_iter().chain(empty).collect()
+        match filled {
+            None => paths.map(|path| (path, 0)).collect(),
+            Some((path, len)) => {
+                let behind = paths.skip_while(|found| *found != path).skip(1).map(|path| (path, 0));
+                [(path.clone(), len)].into_iter().chain(behind).collect()
+            }
+        }
     }
 
     /// Begins a new increment without a rewrite, behind a base of these bytes if there is nothing yet.

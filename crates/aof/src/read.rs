@@ -778,6 +778,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_across_two_sectors_may_lack_the_bytes_in_the_first() {
+        for missing in 1..MAGIC.len() {
+            let (mut bytes, starts) = log(3, |_| 0);
+            bytes[starts[1]..starts[1] + missing].fill(0);
+            assert!(torn(starts[1])(&whole(&bytes).1), "{missing} bytes");
+        }
+    }
+
+    #[test]
     fn a_file_that_begins_with_zeros_is_cut_only_if_it_is_ours() {
         assert!(torn(0)(&whole(&[0; 3]).1));
         assert!(torn(0)(&whole(&[0; 3000]).1));

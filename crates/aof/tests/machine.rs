@@ -172,6 +172,8 @@ struct World {
     queue: VecDeque<(TaskId, Task)>,
     done_at: u64,
     sync_micros: u64,
+    /// Whether other tasks than syncs take time, too.
+    queue_all: bool,
     /// How many writes there were, and of how many the replies left.
     writes: u64,
     released: u64,
@@ -214,6 +216,7 @@ impl World {
             queue: VecDeque::new(),
             done_at: 0,
             sync_micros: 3_000,
+            queue_all: false,
             writes,
             released: writes,
             promised: writes,
@@ -246,7 +249,8 @@ impl World {
         while let Some(output) = self.log.poll_output() {
             match output {
                 Output::Task(id, task) => {
-                    let inline = self.queue.is_empty() && !matches!(task, Task::Sync { .. });
+                    let inline =
+                        !self.queue_all && self.queue.is_empty() && !matches!(task, Task::Sync { .. });
                     if inline {
                         self.perform(id, task);
                     } else {
@@ -704,7 +708,8 @@ fn a_restart_goes_on_with_the_last_file_unless_another_server_wrote_it() {
         let manifest = Manifest::parse(&disk.files["dir/aof.manifest"].bytes).unwrap();
         let len = disk.files["dir/aof.1.incr.aof"].bytes.len() as u64;
         let sizes = Sizes { base: 10, increments: len, history: 0 };
-        let start = Start::Loaded { last: Some(aof::Tail { len, checked }), filled: None };
+        let filled = Some(("dir/aof.1.incr.aof".to_owned(), len));
+        let start = Start::Loaded { last: Some(aof::Tail { len, checked }), filled };
         let disk = Disk { open: BTreeMap::new(), ..disk };
         let log = Log::new(settings(Fsync::Always), manifest, sizes, start, 5, at(0));
         let mut world = World::over(log, disk, 5, Fsync::Always, |_, _| None);
@@ -753,6 +758,69 @@ fn a_torn_tail_is_cut_before_another_file_is_begun() {
             assert_eq!(world.disk.files["dir/aof.1.incr.aof"].bytes.len() as u64, len);
             assert_eq!((world.log.durable(), world.disk.load(0)), (6, 6));
         }
+    }
+}
+
+#[test]
+fn empty_files_are_opened_before_another_is_begun() {
+    // What a failed append left in them may have been cut off without a sync, by a process that was killed.
+    let mut manifest = Manifest::default();
+    for _ in 0..2 {
+        let next = manifest.next_increment("aof", 0);
+        manifest.increments.push(next);
+    }
+    let start = Start::Loaded { last: Some(aof::Tail { len: 0, checked: true }), filled: None };
+    let mut log = Log::new(settings(Fsync::Always), manifest, Sizes::default(), start, 0, at(0));
+    let mut opened = Vec::new();
+    while let Some(output) = log.poll_output() {
+        if let Output::Task(_, Task::Open { path, len: 0, .. }) = output {
+            opened.push(path);
+        }
+    }
+    assert_eq!(opened, ["dir/aof.1.incr.aof", "dir/aof.2.incr.aof"]);
+}
+
+#[test]
+fn a_log_that_is_turned_off_has_no_gap() {
+    // The last sync of the old file fails while bytes wait for the new one, or it does not.
+    for fails in [false, true] {
+        for writes in [0, 1, 3] {
+            let mut world = World::new(settings(Fsync::EverySecond), empty(), |_, _| None);
+            (0..5).for_each(|_| world.write());
+            world.pass(2_000_000);
+            world.write();
+            world.log.rewrite(world.now()).expect("nothing is in the way");
+            world.sync_micros = 1_000_000;
+            world.pass(100);
+            assert!(world.snapshot.is_some(), "the new file is there, and waits for the old one");
+            (0..writes).for_each(|_| world.write());
+            world.fault = Box::new(move |_, task| {
+                let last = matches!(task, Task::Append { .. } | Task::Sync { .. });
+                (fails && last).then_some(Fault::Before)
+            });
+            world.log.disable(world.now());
+            world.pass(10_000_000);
+            (0..=4).for_each(|kept| assert!(world.disk.load(kept) >= 5));
+        }
+    }
+}
+
+#[test]
+fn numbers_are_not_used_again_while_they_may_be_listed() {
+    for micros in 0..60 {
+        let mut world = World::new(settings(Fsync::Always), empty(), |_, _| None);
+        (0..5).for_each(|_| world.write());
+        world.pass(100_000);
+        world.log.rewrite(world.now()).expect("nothing is in the way");
+        // Whatever is under way is given up, and begun anew.
+        world.queue_all = true;
+        world.pass(micros);
+        world.log.disable(world.now());
+        world.log.enable(world.now());
+        world.pass(10_000_000);
+        world.write();
+        world.pass(10_000_000);
+        assert_eq!((0..=4).map(|kept| world.disk.load(kept)).min(), Some(6), "given up after {micros} µs");
     }
 }
 
