@@ -5,11 +5,17 @@ use std::process::Command;
 /// How many seeds are run unless it is said.
 const SEEDS: u64 = 10_000;
 
+/// How often a seed of crashes crashes.
+const CRASHES_IN_A_SEED: u64 = 20;
+
 /// Runs seeds `--from` (0 by default) and on, or one seed in full detail; returns whether all of them passed.
 ///
-/// With `--reference COMMAND` the seeds' requests are given to that server, too, and the replies compared.
+/// With `--reference COMMAND` the seeds' requests are given to that server, too, and the replies compared. With
+/// `--crashes N` a node is crashed so many times over a virtual disk, and what it promised is looked for;
+/// `--crash-seed N` shows one of those seeds.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
     let (mut from, mut count, mut one, mut reference) = (0, SEEDS, None, None);
+    let (mut crashes, mut crash_seed) = (None, None);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
             let text = words.next().unwrap_or_default();
@@ -19,9 +25,18 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
             "--seeds" => count = number()?,
             "--from" => from = number()?,
             "--seed" => one = Some(number()?),
+            "--crashes" => crashes = Some(number()?),
+            "--crash-seed" => crash_seed = Some(number()?.to_string()),
             "--reference" => reference = Some(words.next().ok_or("--reference takes a command")?),
             _ => return Err(format!("unknown option {word}")),
         }
+    }
+    if let Some(seed) = crash_seed {
+        return simulator(&["--crashes", "--seed", &seed, "--verbose"]);
+    }
+    if let Some(crashes) = crashes {
+        let end = from.saturating_add(crashes.div_ceil(CRASHES_IN_A_SEED));
+        return simulator(&["--crashes", "--seeds", &format!("{from}..{end}")]);
     }
     let range = format!("{from}..{}", from.saturating_add(count));
     let seed = one.map(|seed| seed.to_string());

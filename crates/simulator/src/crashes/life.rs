@@ -44,8 +44,8 @@ pub(super) struct Life {
     loaded: usize,
     /// The first task that opens a file.
     opening: Option<TaskId>,
-    /// The policy of the last turn.
-    policy: AppendFsync,
+    /// A client has asked for another policy, and has not heard of it.
+    switching: bool,
     /// A manifest was there at the start.
     had_log: bool,
     /// So many effects are still carried out before the end, if it comes in between.
@@ -111,12 +111,11 @@ impl Life {
         node.end_loading(now, &host);
         // Only now: what is replayed is no write.
         node.observe();
-        let policy = node.engine.server.config.appendfsync;
         Ok(Life {
             node,
             loaded: 0,
             opening: None,
-            policy,
+            switching: false,
             host,
             child: None,
             clients: Vec::new(),
@@ -297,7 +296,8 @@ impl Life {
                 if policy == "no" {
                     world.ledger.forgive();
                 }
-                self.ask(world, client, vec![other(&["CONFIG", "SET", "appendfsync", policy])])?;
+                let request = other(&["CONFIG", "SET", "appendfsync", policy]);
+                self.ask(world, client, vec![Request { meaning: Meaning::Policy, ..request }])?;
             }
             7 if world.rng.below(3) == 0 && world.setup.appendonly => {
                 let on = if self.node.engine.server.config.appendonly { "no" } else { "yes" };
@@ -550,9 +550,10 @@ impl Life {
 
     /// Takes the replies that may leave.
     fn hear(&mut self, world: &mut World) -> Result<(), String> {
-        self.take_replies(world)?;
-        self.policy = self.node.engine.server.config.appendfsync;
-        Ok(())
+        // Until the last policy is confirmed nobody knows under which one a reply was let go.
+        let mut awaited = self.clients.iter().flat_map(|client| &client.pending);
+        self.switching = awaited.any(|pending| pending.meaning == Meaning::Policy);
+        self.take_replies(world)
     }
 
     fn take_replies(&mut self, world: &mut World) -> Result<(), String> {
@@ -578,8 +579,7 @@ impl Life {
         let server = &self.node.engine.server;
         let promises = server.persistence.log.enabled && !server.persistence.log.starting;
         self.log_was_on &= promises;
-        // What was executed before the policy changed is not under the new one.
-        let steady = promises && !world.setup.no_fsync_on_rewrite && self.policy == server.config.appendfsync;
+        let steady = promises && !world.setup.no_fsync_on_rewrite && !self.switching;
         let client = &mut self.clients[index];
         let mut at = 0;
         while let Some((reply, length)) = Reply::parse(&client.said[at..])? {

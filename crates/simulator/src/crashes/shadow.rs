@@ -236,7 +236,7 @@ impl Shadow {
     pub(super) fn difference(&self, other: &Shadow) -> String {
         let show = |shadow: &Shadow, place: &(usize, Vec<u8>)| {
             let text = shadow.keys.get(place).map_or("nothing".into(), Key::show);
-            text.chars().take(5000).collect::<String>()
+            text.chars().take(200).collect::<String>()
         };
         let shown = self.differing(other).take(4).map(|place| {
             format!("{}:{}: {} and {}", place.0, quote(&place.1), show(self, place), show(other, place))

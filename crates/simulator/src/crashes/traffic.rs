@@ -20,6 +20,8 @@ pub(super) enum Meaning {
     Read(Vec<u8>),
     /// How many logs hold what the client wrote.
     WaitLog,
+    /// That another policy is in force.
+    Policy,
     Other,
 }
 
