@@ -435,7 +435,8 @@ impl Log {
         let beginning = self.mode == Mode::Starting && self.promises && self.schedule.failures == 0;
         let failing =
             self.write_error.is_some() || self.sync_error.is_some() || (self.mode != Mode::On && !beginning);
-        match self.retiring.is_none() && self.file.as_ref().is_some_and(Current::is_synced) {
+        let file = self.file.as_ref().filter(|file| file.gate == Gate::Open);
+        match self.retiring.is_none() && file.is_some_and(Current::is_synced) {
             true => Some(true),
             false if failing => Some(false),
             false => None,

@@ -781,6 +781,26 @@ fn empty_files_are_opened_before_another_is_begun() {
 }
 
 #[test]
+fn nothing_is_flushed_before_the_file_is_open() {
+    let mut manifest = Manifest::default();
+    let next = manifest.next_increment("aof", 0);
+    manifest.increments.push(next);
+    let start = Start::Loaded {
+        last: Some(aof::Tail { len: 7, checked: true }),
+        filled: Some(("dir/aof.1.incr.aof".to_owned(), 7)),
+    };
+    let mut log = Log::new(settings(Fsync::Always), manifest, Sizes::default(), start, 0, at(0));
+    log.shutdown(at(0));
+    assert_eq!(log.flushed(), None, "what was loaded may not be on the disk");
+    let id = std::iter::from_fn(|| log.poll_output()).find_map(|output| match output {
+        Output::Task(id, Task::Open { .. }) => Some(id),
+        _ => None,
+    });
+    log.task_done(at(1), id.expect("the file is opened"), Ok(()));
+    assert_eq!(log.flushed(), Some(true));
+}
+
+#[test]
 fn a_log_that_is_turned_off_has_no_gap() {
     // The last sync of the old file fails while bytes wait for the new one, or it does not.
     for fails in [false, true] {

@@ -31,10 +31,9 @@ pub struct TaskId(pub u64);
 pub enum Task {
     /// Makes a directory, and syncs the one that it lies in; it may be there already.
     MakeDir { path: String },
-    /// Opens a new, empty file for appending, and syncs its directory.
+    /// Opens a new, empty file for appending, and syncs it and its directory.
     ///
-    /// It replaces a file of that name only if that is empty, or was made by this process in the same way; then it is
-    /// synced, so that what it held does not come back.
+    /// It replaces a file of that name only if that is empty, or was made by this process in the same way.
     Create { file: FileId, path: String },
     /// Opens a file that is there for appending, after cutting it to `len` bytes and syncing it, its directory, and the
     /// one that this lies in.

@@ -142,8 +142,12 @@ fn create(path: &Path, own: bool) -> Result<(File, u64), DiskError> {
             return Err(DiskError { step: Step::Open, full: false, reason });
         }
         file.set_len(0).map_err(|error| failure(Step::Cut, &error))?;
-        // What it held must not come back after a power cut.
-        file.sync_all().map_err(|error| failure(Step::Sync, &error))?;
+    }
+    // Also one that is empty may have been cut without a sync: what it held must not come back after a power cut.
+    match file.sync_all() {
+        // What is no file on a disk cannot be synced, and has nothing that could come back.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        synced => synced.map_err(|error| failure(Step::Sync, &error))?,
     }
     sync_parent(path)?;
     Ok((file, 0))

@@ -398,9 +398,7 @@ impl VirtualDisk {
         }
         let inode = self.create(path)?;
         self.own.insert(path.to_owned());
-        if filled {
-            self.sync_inode(inode, path)?;
-        }
+        self.sync_inode(inode, path)?;
         Ok(inode)
     }
 
