@@ -11,6 +11,7 @@ use crate::cx::{Cx, Mode, on_timeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
 use crate::persistence::Persistence;
+use crate::replication::Replication;
 use crate::server::hex_id;
 use crate::session::{Closing, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
@@ -43,7 +44,8 @@ impl Engine {
     pub fn new(config: Config, table: &'static Table, seed: u64, now: Now) -> Engine {
         let mut rng = Rng::seeded(seed);
         let mut keyspace = Keyspace::new(config.databases, rng.next_u64());
-        let (run_id, replication_id) = (hex_id(&mut rng), hex_id(&mut rng));
+        let run_id = hex_id(&mut rng);
+        let replication = Replication::new(&config, &run_id, &mut rng, now);
         let stats = crate::stats::Stats {
             per_command: vec![CommandStats::default(); table.rows.len()],
             ..Default::default()
@@ -65,13 +67,13 @@ impl Engine {
             rng,
             started: now,
             run_id,
-            replication_id,
             startup_memory: 0,
             stalled_us: 0,
             active_expiry: true,
             listen_propagation: false,
             holds: Default::default(),
             persistence: Persistence::new(now),
+            replication,
             propagation: Default::default(),
             browser_logged: None,
         };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::disk::{Task, TaskId};
 use keyspace::change::Garbage;
+use replication::primary::SnapshotId;
 
 use crate::SessionId;
 use crate::persistence::Snapshot;
@@ -32,6 +33,18 @@ pub enum Effect {
     RewriteLog,
     /// Parameters have changed.
     Reconfigured,
+    /// The server follows another master than before, or nobody.
+    Follow,
+    /// Open a link to a master for a session; that it is open, or cannot be, is to be told to the node.
+    Connect { session: SessionId, host: String, port: u16 },
+    /// Hand in the next piece of a snapshot that has no file.
+    NextPiece(SnapshotId),
+    /// Send a file on a session's link, behind all that the session has to send; tell the node of its last byte.
+    SendFile { session: SessionId, path: String },
+    /// The session wants to be heard again.
+    Listen(SessionId),
+    /// There is something to load: the node knows which files.
+    Load,
     /// A line for the log.
     Log(LogLevel, String),
     /// End the process on the spot, as a crash would (DEBUG SEGFAULT, DEBUG PANIC).

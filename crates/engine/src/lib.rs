@@ -31,6 +31,7 @@ pub mod persistence;
 pub mod propagate;
 pub mod pubsub;
 mod redact;
+pub mod replication;
 mod room;
 pub mod server;
 pub mod session;

@@ -10,6 +10,8 @@ use config::ShutdownFlags;
 use keyspace::Keyspace;
 use keyspace::evict::Order;
 use rdb::{Ages, Meta, SaveOptions};
+use replication::Content;
+use replication::primary::SnapshotId;
 
 use crate::blocking::OnTimeout;
 use crate::cx::on_timeout;
@@ -24,6 +26,8 @@ pub enum Snapshot {
     Save,
     /// The base of the log: as an RDB, or as commands.
     LogBase { rdb: bool },
+    /// The data for replicas: to a file, or piece by piece.
+    Replicas { id: SnapshotId, diskless: bool, content: Content },
 }
 
 /// A snapshot under way in a child process.

@@ -15,6 +15,7 @@ use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::propagate::Propagation;
 use crate::pubsub::PubSub;
+use crate::replication::Replication;
 use crate::session::{SessionId, Sessions};
 use crate::slowlog::SlowLog;
 use crate::stats::Stats;
@@ -39,8 +40,6 @@ pub struct Server {
     pub started: Now,
     /// 40 hexadecimal digits that name this run of the server.
     pub run_id: String,
-    /// 40 hexadecimal digits that name the history of this server's data.
-    pub replication_id: String,
     /// What was allocated before there was any data.
     pub startup_memory: usize,
     /// Microseconds for which the command that executes asked to stall the server (DEBUG SLEEP); they count as its own.
@@ -53,6 +52,8 @@ pub struct Server {
     pub holds: Holds,
     /// What is known of the files that hold the data.
     pub persistence: Persistence,
+    /// Both ends of replication.
+    pub replication: Replication,
     /// What is to be propagated of the unit that executes.
     pub(crate) propagation: Propagation,
     /// When the log last told of a browser.
@@ -82,11 +83,6 @@ impl Server {
     /// Returns whether clients must authenticate.
     pub fn requires_password(&self) -> bool {
         !self.config.requirepass.is_empty()
-    }
-
-    /// Gives the history of this server's data a new name.
-    pub fn change_replication_id(&mut self) {
-        self.replication_id = hex_id(&mut self.rng);
     }
 
     /// Writes a line to the log.

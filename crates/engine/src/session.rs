@@ -18,6 +18,8 @@ pub struct SessionId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Client,
+    /// The master that we follow: what it says is done, and not answered.
+    Master,
     /// The log, while it is loaded: what it says was allowed when it was said.
     Log,
     /// Commands that this server gives itself (tests, replay).
@@ -164,6 +166,8 @@ pub struct Session {
     pub no_evict: bool,
     pub no_touch: bool,
     pub monitor: bool,
+    /// The link is a replica's: it is sent the stream, and no replies.
+    pub replica: bool,
     /// WATCHed keys changed: EXEC will fail.
     pub dirty_watch: bool,
     pub multi: Option<Box<Multi>>,
@@ -220,6 +224,7 @@ impl Session {
             no_evict: false,
             no_touch: false,
             monitor: false,
+            replica: false,
             dirty_watch: false,
             multi: None,
             watching: Vec::new(),
@@ -272,7 +277,11 @@ impl Session {
 
     /// Returns the class by which the session's output is limited.
     pub fn class(&self) -> Class {
-        if self.subscribed() { Class::PubSub } else { Class::Normal }
+        match self.replica {
+            true => Class::Replica,
+            false if self.subscribed() => Class::PubSub,
+            false => Class::Normal,
+        }
     }
 
     /// Returns whether the client is on this machine.

@@ -235,6 +235,17 @@ impl Primary {
         &self.history
     }
 
+    /// Gives the history another name; who knew the old one must take all of the data.
+    pub fn change_id(&mut self) {
+        self.history.replace(ReplId::random(&mut self.rng));
+    }
+
+    /// Returns whether there is nothing that [`Primary::poll_output`] could return before something else happens.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.outputs.is_empty() && self.feeds.is_empty() && !self.acks_wanted
+    }
+
     /// Puts the epoch of an election into force.
     pub fn set_epoch(&mut self, epoch: u64) {
         self.history.epoch = epoch;

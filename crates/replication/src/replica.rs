@@ -258,6 +258,17 @@ impl Replica {
         self.keys_held = keys;
     }
 
+    /// Returns the master's host and port.
+    pub fn master(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Says what our data is of, before the first attempt.
+    pub fn start_from(&mut self, position: Position) {
+        self.position = Some(position);
+        self.received = position.offset;
+    }
+
     /// Returns what our data is of, for a promotion or the next master.
     pub fn position(&self) -> Option<Position> {
         self.position

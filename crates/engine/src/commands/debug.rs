@@ -46,7 +46,7 @@ pub(super) fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
         (b"quicklist", 1 | 2) => quicklist(cx, args, out),
         (b"quicklist-packed-threshold", 1) => packed_threshold(args, out),
         (b"change-repl-id", 0) => {
-            cx.server.change_replication_id();
+            cx.server.replication.primary.change_id();
             out.ok();
             Ok(())
         }

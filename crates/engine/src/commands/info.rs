@@ -364,7 +364,7 @@ fn replication(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("role", "master");
     fields.field("connected_slaves", 0);
     fields.field("master_failover_state", "no-failover");
-    fields.field("master_replid", &cx.server.replication_id);
+    fields.field("master_replid", cx.server.replication.primary.history().id.as_str());
     fields.field("master_replid2", "0".repeat(40));
     fields.field("master_repl_offset", 0);
     fields.field("second_repl_offset", -1);

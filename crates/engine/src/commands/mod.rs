@@ -27,6 +27,7 @@ mod memory;
 pub mod object;
 mod persistence;
 pub mod pubsub;
+mod replication;
 pub(crate) mod scan;
 pub mod server;
 mod set_algebra;
@@ -43,6 +44,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "connection", commands: connection::COMMANDS },
     Family { group: "server", commands: server::COMMANDS },
     Family { group: "server", commands: persistence::COMMANDS },
+    Family { group: "server", commands: replication::COMMANDS },
     Family { group: "generic", commands: keys::COMMANDS },
     Family { group: "generic", commands: dump::COMMANDS },
     Family { group: "generic", commands: expire::COMMANDS },

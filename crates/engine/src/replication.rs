@@ -1,0 +1,159 @@
+//! What the engine knows of replication: the machines of both ends, and what follows from being one end or the other.
+//!
+//! Commands look into the machines and hand requests to them. What the machines ask for (bytes to send, snapshots, links)
+//! is carried out by the node.
+
+use std::time::Duration;
+
+use base::rng::Rng;
+use base::time::Now;
+use config::Config;
+use replication::backlog::Limit;
+use replication::primary::Upstream;
+use replication::settings::Credentials;
+use replication::{LinkId, Position, Primary, PrimarySettings, ReplId, Replica, ReplicaSettings};
+
+use crate::effect::Effect;
+use crate::session::{Closing, Session, SessionId};
+use crate::{Engine, Server};
+
+/// Both ends of replication, as far as this server is one.
+#[derive(Debug)]
+pub struct Replication {
+    /// The master's side, also that of a replica which has replicas.
+    pub primary: Primary,
+    /// There while this server follows a master.
+    pub replica: Option<Replica>,
+    /// The session of the link to the master, while there is one.
+    pub master: Option<SessionId>,
+    /// Our master has asked how far we are.
+    pub ack_wanted: bool,
+    /// The place in a history that the loaded files are of.
+    pub loaded: Option<Position>,
+}
+
+impl Replication {
+    /// Returns the state of a server that follows nobody and has no replicas.
+    pub(crate) fn new(config: &Config, run_id: &str, rng: &mut Rng, now: Now) -> Replication {
+        let run_id = ReplId::parse(run_id.as_bytes()).expect("a run id has forty hexadecimal digits");
+        let primary = Primary::new(primary_settings(config), run_id, rng.next_u64(), 0, now);
+        Replication { primary, replica: None, master: None, ack_wanted: false, loaded: None }
+    }
+
+    /// Returns whether a replica is about to take our place (FAILOVER).
+    pub fn failover_in_progress(&self) -> bool {
+        false
+    }
+}
+
+impl Server {
+    /// Returns whether this server follows a master.
+    #[inline]
+    pub fn follows(&self) -> bool {
+        self.replication.replica.is_some()
+    }
+
+    /// Returns whether the stream of the master flows.
+    pub fn master_is_up(&self) -> bool {
+        self.replication.replica.as_ref().is_some_and(Replica::is_up)
+    }
+
+    /// Returns the master that this server follows.
+    pub fn master(&self) -> Option<(&str, u16)> {
+        self.replication.replica.as_ref().map(Replica::master)
+    }
+
+    /// Follows another master from now on, or nobody: what the server is changes at once, the links in the node's time.
+    pub fn follow(&mut self, now: Now, follow: Follow) {
+        let replication = &mut self.replication;
+        let stream = &mut self.propagation.stream;
+        let followed = replication.replica.take();
+        if let Some(master) = replication.master.take()
+            && let Some(session) = self.sessions.get_mut(master)
+        {
+            session.close(Closing::Now);
+            self.sessions.queue_id(master);
+        }
+        match follow.target {
+            None => {
+                replication.primary.promote(now);
+                stream.set_offset(replication.primary.offset());
+                stream.forget_database();
+                self.listen_propagation = true;
+            }
+            Some((host, port)) => {
+                let position = match &followed {
+                    Some(replica) => replica.position(),
+                    // What we did as a master is a place in a history, too, if anybody can have followed it.
+                    None if replication.primary.listens() => {
+                        Some(Position { id: replication.primary.history().id, offset: stream.offset() })
+                    }
+                    None => None,
+                };
+                let settings = replica_settings(&self.config, &self.run_id);
+                let mut replica = Replica::new(settings, host, port, position, now);
+                if follow.accept_empty {
+                    replica.accept_empty(now);
+                }
+                if follow.hand_over {
+                    replica.hand_over();
+                }
+                replication.replica = Some(replica);
+                replication.primary.set_upstream(now, Upstream::Down);
+                self.listen_propagation = false;
+            }
+        }
+        self.effects.push(Effect::Follow);
+    }
+}
+
+/// Whom to follow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Follow {
+    /// Nobody: this server is a master from now on.
+    pub target: Option<(String, u16)>,
+    /// Data that we hold may be replaced by nothing, this once.
+    pub accept_empty: bool,
+    /// The target is a replica of ours, and is asked to take our place (FAILOVER).
+    pub hand_over: bool,
+}
+
+/// Returns the number under which the machines know a session's link: it is not used again.
+pub fn link_of(session: &Session) -> LinkId {
+    LinkId((session.client_id << 32) | u64::from(session.id.0))
+}
+
+/// Returns the session of a link, which may have ended meanwhile.
+pub fn session_of(link: LinkId) -> SessionId {
+    SessionId(link.0 as u32)
+}
+
+/// Returns how a master is configured.
+pub fn primary_settings(config: &Config) -> PrimarySettings {
+    let limit = &config.client_output_buffer_limit.replica;
+    PrimarySettings {
+        limit: Limit {
+            hard: limit.hard_bytes,
+            soft: limit.soft_bytes,
+            soft_for: Duration::from_secs(limit.soft_secs),
+        },
+        ..PrimarySettings::default()
+    }
+}
+
+/// Returns how a replica is configured; `run_id` names this run of the server.
+pub fn replica_settings(config: &Config, run_id: &str) -> ReplicaSettings {
+    let run_id = ReplId::parse(run_id.as_bytes()).expect("a run id has forty hexadecimal digits");
+    let auth: Option<Credentials> = None;
+    ReplicaSettings { auth, ..ReplicaSettings::new(run_id, config.port) }
+}
+
+impl Engine {
+    /// Lets those look again who wait for replicas: one has acknowledged more than before, or left.
+    pub fn replicas_advanced(&mut self, _now: Now) {}
+
+    /// Puts into force what follows from having become a master or a replica, or from a link that came or went.
+    pub fn replication_changed(&mut self, _now: Now) {
+        self.keyspace.keep_expired = self.server.follows() || self.server.pause.writes();
+    }
+}
