@@ -98,6 +98,30 @@ choices! {
 }
 
 choices! {
+    /// repl-diskless-load: whether what a master sends is loaded without writing a file first.
+    DisklessLoad {
+        /// A file is written, and loaded when it is whole.
+        #[default]
+        Disabled = "disabled",
+        /// Without a file where there is no data that a broken link could take away.
+        OnEmptyDb = "on-empty-db",
+        /// Without a file, beside the data, which is replaced when all has arrived.
+        Swapdb = "swapdb",
+    }
+}
+
+choices! {
+    /// synchronous-commit: what a replica must have done with a write for it to count.
+    SynchronousCommit {
+        /// Executed it.
+        #[default]
+        Received = "received",
+        /// Brought it to its disk.
+        Fsynced = "fsynced",
+    }
+}
+
+choices! {
     /// loglevel: the least urgent message that is still logged.
     LogLevel {
         /// Everything.

@@ -206,6 +206,11 @@ impl Config {
         }
     }
 
+    /// Notes which master is followed, so that CONFIG GET tells it and CONFIG REWRITE keeps it.
+    pub fn set_replicaof(&mut self, master: Option<(Vec<u8>, u16)>) {
+        self.values.replicaof = master;
+    }
+
     /// Notes the working directory, which only the server can know.
     pub fn set_dir(&mut self, absolute: Vec<u8>) {
         self.values.dir = absolute;

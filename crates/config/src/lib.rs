@@ -34,8 +34,8 @@ mod values;
 mod words;
 
 pub use choice::{
-    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
-    Supervised, SyslogFacility,
+    AppendFsync, DisklessLoad, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload,
+    ShutdownFlags, Supervised, SynchronousCommit, SyslogFacility,
 };
 pub use command_line::{Action, CommandLine};
 pub use config::{Caller, Changes, Config};

@@ -4,8 +4,8 @@
 //! where its value lives: in a field of [`Values`], or nowhere, because this version does one thing only.
 
 use crate::choice::{
-    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
-    Supervised, SyslogFacility,
+    AppendFsync, DisklessLoad, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload,
+    ShutdownFlags, Supervised, SynchronousCommit, SyslogFacility,
 };
 use crate::kind::Kind::{self, *};
 use crate::kind::Reason;
@@ -55,7 +55,9 @@ pub struct Place {
     write: fn(&mut Values, Value),
 }
 
-const REPLICATION: &str = "replication is not in this version";
+const SHUTDOWN: &str = "shutting down does not wait for replicas in this version";
+const PROPAGATION: &str =
+    "what a master's stream says and cannot be done is logged, and never ends the server";
 const CLUSTER: &str = "cluster mode is not in this version";
 const TLS: &str = "TLS is not in this version";
 const ACL: &str = "ACL users are not in this version";
@@ -142,7 +144,7 @@ pub static PARAMS: &[Param] = &[
     param("bio_cpulist", OptionalText, "").refused(PINNING).immutable(),
     param("aof_rewrite_cpulist", OptionalText, "").refused(PINNING).immutable(),
     param("bgsave_cpulist", OptionalText, "").refused(PINNING).immutable(),
-    param("shutdown-timeout", int(0, INT_MAX), "10").refused(REPLICATION),
+    param("shutdown-timeout", int(0, INT_MAX), "10").refused(SHUTDOWN),
     param("shutdown-on-sigint", Flags(ShutdownFlags::WORDS), "default")
         .works(field!(shutdown_on_sigint))
         .check(is_shutdown),
@@ -220,7 +222,7 @@ pub static PARAMS: &[Param] = &[
     param("rdbcompression", Bool, "yes").works(field!(rdbcompression)),
     param("rdbchecksum", Bool, "yes").works(field!(rdbchecksum)).immutable(),
     param("rdb-version", int(0, 12), "0").works(field!(rdb_version)).check(is_rdb_version),
-    param("rdb-del-sync-files", Bool, "no").refused(REPLICATION),
+    param("rdb-del-sync-files", Bool, "no").works(field!(rdb_del_sync_files)),
     param("rdb-save-incremental-fsync", Bool, "yes").works(field!(rdb_save_incremental_fsync)),
     param("rdb-key-save-delay", int(INT_MIN, INT_MAX), "0").works(field!(rdb_key_save_delay)).hidden(),
     param("key-load-delay", int(INT_MIN, INT_MAX), "0").works(field!(key_load_delay)).hidden(),
@@ -250,35 +252,54 @@ pub static PARAMS: &[Param] = &[
     param("aof-disable-auto-gc", Bool, "no").works(field!(aof_disable_auto_gc)),
     param("aof-disk-budget", memory(0, LONG_MAX), "0").works(field!(aof_disk_budget)),
     // Replication
-    param("replicaof", Replicaof, "").alias("slaveof").refused(REPLICATION).immutable(),
-    param("masterauth", Secret, "").refused(REPLICATION).sensitive(),
-    param("masteruser", OptionalText, "").refused(REPLICATION).sensitive(),
-    param("replica-serve-stale-data", Bool, "yes").alias("slave-serve-stale-data").refused(REPLICATION),
-    param("replica-read-only", Bool, "yes").alias("slave-read-only").refused(REPLICATION),
-    param("replica-lazy-flush", Bool, "no").alias("slave-lazy-flush").refused(REPLICATION),
-    param("replica-ignore-maxmemory", Bool, "yes").alias("slave-ignore-maxmemory").refused(REPLICATION),
-    param("replica-ignore-disk-write-errors", Bool, "no").refused(REPLICATION),
-    param("replica-priority", int(0, INT_MAX), "100").alias("slave-priority").refused(REPLICATION),
-    param("replica-announced", Bool, "yes").refused(REPLICATION),
-    param("replica-announce-ip", OptionalText, "").alias("slave-announce-ip").refused(REPLICATION),
-    param("replica-announce-port", int(0, 65535), "0").alias("slave-announce-port").refused(REPLICATION),
-    param("min-replicas-to-write", int(0, INT_MAX), "0").alias("min-slaves-to-write").refused(REPLICATION),
-    param("min-replicas-max-lag", int(0, INT_MAX), "10").alias("min-slaves-max-lag").refused(REPLICATION),
-    param("repl-diskless-sync", Bool, "yes").refused(REPLICATION),
-    param("repl-diskless-sync-delay", int(0, INT_MAX), "5").refused(REPLICATION),
-    param("repl-diskless-sync-max-replicas", int(0, INT_MAX), "0").refused(REPLICATION),
-    param("repl-diskless-load", Choice(&["disabled", "on-empty-db", "swapdb"]), "disabled")
-        .refused(REPLICATION)
+    param("replicaof", Replicaof, "").alias("slaveof").works(field!(replicaof)).immutable(),
+    param("masterauth", Secret, "").works(field!(masterauth)).sensitive(),
+    param("masteruser", OptionalText, "").works(field!(masteruser)).sensitive(),
+    param("replica-serve-stale-data", Bool, "yes")
+        .alias("slave-serve-stale-data")
+        .works(field!(replica_serve_stale_data)),
+    param("replica-read-only", Bool, "yes").alias("slave-read-only").works(field!(replica_read_only)),
+    param("replica-lazy-flush", Bool, "no").alias("slave-lazy-flush").works(field!(replica_lazy_flush)),
+    param("replica-ignore-maxmemory", Bool, "yes")
+        .alias("slave-ignore-maxmemory")
+        .works(field!(replica_ignore_maxmemory)),
+    param("replica-ignore-disk-write-errors", Bool, "no").works(field!(replica_ignore_disk_write_errors)),
+    param("replica-priority", int(0, INT_MAX), "100").alias("slave-priority").works(field!(replica_priority)),
+    param("replica-announced", Bool, "yes").works(field!(replica_announced)),
+    param("replica-announce-ip", OptionalText, "")
+        .alias("slave-announce-ip")
+        .works(field!(replica_announce_ip)),
+    param("replica-announce-port", int(0, 65535), "0")
+        .alias("slave-announce-port")
+        .works(field!(replica_announce_port)),
+    param("replica-accept-empty-master", Bool, "no").works(field!(replica_accept_empty_master)),
+    param("min-replicas-to-write", int(0, INT_MAX), "0")
+        .alias("min-slaves-to-write")
+        .works(field!(min_replicas_to_write)),
+    param("min-replicas-max-lag", int(0, INT_MAX), "10")
+        .alias("min-slaves-max-lag")
+        .works(field!(min_replicas_max_lag)),
+    param("repl-diskless-sync", Bool, "yes").works(field!(repl_diskless_sync)),
+    param("repl-diskless-sync-delay", int(0, INT_MAX), "5").works(field!(repl_diskless_sync_delay)),
+    param("repl-diskless-sync-max-replicas", int(0, INT_MAX), "0")
+        .works(field!(repl_diskless_sync_max_replicas)),
+    param("repl-diskless-load", Choice(DisklessLoad::WORDS), "disabled")
+        .works(field!(repl_diskless_load))
         .deny_loading(),
     param("repl-ping-replica-period", int(1, INT_MAX), "10")
         .alias("repl-ping-slave-period")
-        .refused(REPLICATION),
-    param("repl-timeout", int(1, INT_MAX), "60").refused(REPLICATION),
-    param("repl-disable-tcp-nodelay", Bool, "no").refused(REPLICATION),
-    param("repl-backlog-size", memory(1, LONG_MAX), "1048576").refused(REPLICATION),
-    param("repl-backlog-ttl", int(0, i64::MAX), "3600").refused(REPLICATION),
+        .works(field!(repl_ping_replica_period)),
+    param("repl-timeout", int(1, INT_MAX), "60").works(field!(repl_timeout)),
+    param("repl-disable-tcp-nodelay", Bool, "no").works(field!(repl_disable_tcp_nodelay)),
+    param("repl-backlog-size", memory(1, LONG_MAX), "1048576").works(field!(repl_backlog_size)),
+    param("repl-backlog-ttl", int(0, i64::MAX), "3600").works(field!(repl_backlog_ttl)),
+    param("synchronous-replicas", int(0, INT_MAX), "0").works(field!(synchronous_replicas)),
+    param("synchronous-commit", Choice(SynchronousCommit::WORDS), "received")
+        .works(field!(synchronous_commit)),
+    param("synchronous-timeout", int(1, INT_MAX), "10000").works(field!(synchronous_timeout)),
+    param("synchronous-lease", int(1, INT_MAX), "3000").works(field!(synchronous_lease)),
     param("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore")
-        .refused(REPLICATION),
+        .refused(PROPAGATION),
     // Cluster
     param("cluster-enabled", Bool, "no").refused(CLUSTER).immutable(),
     param("cluster-config-file", Text, "nodes.conf").refused(CLUSTER).immutable(),
@@ -619,7 +640,8 @@ mod tests {
                 Value::Notify(_) => Value::Notify(crate::NotifyFlags::ALL),
                 Value::Percentiles(_) => Value::Percentiles(Vec::new()),
                 Value::Scores(_) => Value::Scores([1, 2, 3]),
-                value @ (Value::SavePoints(_) | Value::Replicaof(_)) => value,
+                Value::Replicaof(_) => Value::Replicaof(Some((b"host".to_vec(), 7))),
+                value @ Value::SavePoints(_) => value,
             };
             let mut values = defaults.clone();
             param.write(&mut values, other.clone());

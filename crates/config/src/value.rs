@@ -110,6 +110,7 @@ plain! {
     Vec<f64> = Percentiles,
     [i32; 3] = Scores,
     Vec<(i64, i64)> = SavePoints,
+    Option<(Vec<u8>, u16)> = Replicaof,
 }
 
 /// Reads a whole text as C's `strtoll` does: blanks and a sign may lead, nothing at all is 0, too much is the most.

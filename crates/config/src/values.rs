@@ -1,8 +1,8 @@
 //! The values that hot code reads: one typed field for each parameter that works.
 
 use crate::choice::{
-    AppendFsync, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload, ShutdownFlags,
-    Supervised, SyslogFacility,
+    AppendFsync, DisklessLoad, EvictionPolicy, LogLevel, OomScoreAdj, ProtectedAction, SanitizePayload,
+    ShutdownFlags, Supervised, SynchronousCommit, SyslogFacility,
 };
 use crate::limits::{ClientMemory, OutputLimits};
 use crate::notify::NotifyFlags;
@@ -106,6 +106,8 @@ pub struct Values {
     pub rdbchecksum: bool,
     /// The version of the RDB files that are written; 0 means the lowest that holds the data.
     pub rdb_version: u32,
+    /// Files that were written or received for replication alone are deleted, where nothing else is kept on the disk.
+    pub rdb_del_sync_files: bool,
     pub rdb_save_incremental_fsync: bool,
     /// Microseconds to wait after each key that is saved; negative: that many keys for each microsecond.
     pub rdb_key_save_delay: i64,
@@ -127,6 +129,47 @@ pub struct Values {
     pub aof_disable_auto_gc: bool,
     /// Bytes that the log's files may take together; 0 means no limit.
     pub aof_disk_budget: u64,
+
+    // Replication
+    /// The master that is followed, as REPLICAOF changes it.
+    pub replicaof: Option<(Vec<u8>, u16)>,
+    pub masterauth: Vec<u8>,
+    pub masteruser: Vec<u8>,
+    pub replica_serve_stale_data: bool,
+    pub replica_read_only: bool,
+    pub replica_lazy_flush: bool,
+    pub replica_ignore_maxmemory: bool,
+    pub replica_ignore_disk_write_errors: bool,
+    pub replica_priority: u32,
+    pub replica_announced: bool,
+    pub replica_announce_ip: Vec<u8>,
+    /// 0 stands for the port that is listened on.
+    pub replica_announce_port: u16,
+    /// A master without data may replace what this replica holds.
+    pub replica_accept_empty_master: bool,
+    pub min_replicas_to_write: u32,
+    /// Seconds.
+    pub min_replicas_max_lag: u32,
+    pub repl_diskless_sync: bool,
+    /// Seconds.
+    pub repl_diskless_sync_delay: u32,
+    pub repl_diskless_sync_max_replicas: u32,
+    pub repl_diskless_load: DisklessLoad,
+    /// Seconds.
+    pub repl_ping_replica_period: u32,
+    /// Seconds.
+    pub repl_timeout: u32,
+    pub repl_disable_tcp_nodelay: bool,
+    pub repl_backlog_size: u64,
+    /// Seconds; 0 keeps it for ever.
+    pub repl_backlog_ttl: u64,
+    /// A write is answered when so many replicas have it; 0 does not wait.
+    pub synchronous_replicas: u32,
+    pub synchronous_commit: SynchronousCommit,
+    /// Milliseconds after which an answer that waits says that the outcome is unknown.
+    pub synchronous_timeout: u32,
+    /// Milliseconds of silence after which a replica is not counted on; with too few, writes are refused.
+    pub synchronous_lease: u32,
 
     // Observation
     /// Microseconds; 0 logs every command, a negative number none.
