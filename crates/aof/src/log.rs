@@ -379,6 +379,13 @@ impl Log {
         Some(format!("MISCONF Errors writing to the AOF file: {reason}"))
     }
 
+    /// Counts from another offset on: the stream is another. Only while the log is off.
+    pub fn rebase(&mut self, offset: u64) {
+        if self.mode == Mode::Off {
+            (self.appended, self.durable) = (offset, offset);
+        }
+    }
+
     /// Turns the log on: a base is written first, and nothing is promised before it is on the disk.
     pub fn enable(&mut self, now: Now) {
         self.tick(now);

@@ -13,7 +13,7 @@ use crate::gate::{self, Verdict};
 use crate::persistence::Persistence;
 use crate::replication::Replication;
 use crate::server::hex_id;
-use crate::session::{Closing, ReplyMode, Session, SessionId};
+use crate::session::{Closing, Origin, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
 use crate::stream::Stream;
 use crate::table::{Row, Table};
@@ -181,6 +181,18 @@ impl Engine {
         session: &mut Session,
         request: Request<'_>,
     ) -> std::result::Result<(), String> {
+        self.obey(now, host, session, request)
+    }
+
+    /// Executes a request without asking whether it is allowed; the reply is dropped.
+    #[inline]
+    pub(crate) fn obey(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        request: Request<'_>,
+    ) -> std::result::Result<(), String> {
         if request.is_empty() {
             return Ok(());
         }
@@ -193,6 +205,9 @@ impl Engine {
         } else {
             self.call(now, host, session, row, request, Mode::Direct);
         }
+        if session.origin == Origin::Master && session.out.first() == Some(&b'-') {
+            self.complain_of_master(session, row);
+        }
         session.out.clear();
         match session.blocked.take() {
             Some(blocked) => {
@@ -201,6 +216,17 @@ impl Engine {
             }
             None => Ok(()),
         }
+    }
+
+    /// Says that a command of our master failed here: then our data is not the master's.
+    #[cold]
+    fn complain_of_master(&mut self, session: &Session, row: &Row) {
+        let error = String::from_utf8_lossy(&session.out[1..]).trim_end().to_owned();
+        let line = format!(
+            "== CRITICAL == This replica is sending an error to its master: '{error}' after processing the command '{}'",
+            row.name
+        );
+        self.server.log(crate::effect::LogLevel::Warning, line);
     }
 
     /// Finds the row of a request, subcommands included.

@@ -55,7 +55,7 @@ pub struct Holds {
 }
 
 /// Which replies wait for the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     #[default]
     Nothing,
@@ -129,6 +129,17 @@ impl Server {
                 self.holds.queue.insert((held.offset, id));
             }
             self.sessions.queue_id(id);
+        }
+    }
+
+    /// Begins to count anew: from here on offsets are those of another history.
+    pub(crate) fn forget_offsets(&mut self) {
+        let offset = self.propagation.stream.offset();
+        let holds = &mut self.holds;
+        holds.fresh.fill(0);
+        (holds.fresh_all, holds.read, holds.noted) = (0, 0, offset);
+        for session in self.sessions.iter_mut() {
+            session.written = session.written.min(offset);
         }
     }
 

@@ -6,16 +6,21 @@
 use std::time::Duration;
 
 use base::rng::Rng;
-use base::time::Now;
+use base::time::{Instant, Now};
 use config::Config;
+use keyspace::change::Garbage;
+use keyspace::db::Db;
 use replication::backlog::Limit;
 use replication::primary::Upstream;
 use replication::settings::Credentials;
 use replication::{LinkId, Position, Primary, PrimarySettings, ReplId, Replica, ReplicaSettings};
 
 use crate::effect::Effect;
+use crate::hold::Hold;
+use crate::stream::Stream;
 use crate::session::{Closing, Session, SessionId};
-use crate::{Engine, Server};
+use crate::{Engine, Host, Server};
+use resp::decode::Request;
 
 /// Both ends of replication, as far as this server is one.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct Replication {
     pub replica: Option<Replica>,
     /// The session of the link to the master, while there is one.
     pub master: Option<SessionId>,
+    /// The database that the master's stream works in, at the place up to which it was applied.
+    pub stream_db: usize,
     /// Our master has asked how far we are.
     pub ack_wanted: bool,
     /// The place in a history that the loaded files are of.
@@ -37,7 +44,7 @@ impl Replication {
     pub(crate) fn new(config: &Config, run_id: &str, rng: &mut Rng, now: Now) -> Replication {
         let run_id = ReplId::parse(run_id.as_bytes()).expect("a run id has forty hexadecimal digits");
         let primary = Primary::new(primary_settings(config), run_id, rng.next_u64(), 0, now);
-        Replication { primary, replica: None, master: None, ack_wanted: false, loaded: None }
+        Replication { primary, replica: None, master: None, stream_db: 0, ack_wanted: false, loaded: None }
     }
 
     /// Returns whether a replica is about to take our place (FAILOVER).
@@ -63,6 +70,16 @@ impl Server {
         self.replication.replica.as_ref().map(Replica::master)
     }
 
+    /// Returns which replies wait for replicas.
+    pub fn synchronous_hold(&self) -> Hold {
+        Hold::Nothing
+    }
+
+    /// Returns the offset up to which replies may leave, as far as replicas are concerned.
+    pub fn synchronous_release(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Follows another master from now on, or nobody: what the server is changes at once, the links in the node's time.
     pub fn follow(&mut self, now: Now, follow: Follow) {
         let replication = &mut self.replication;
@@ -76,7 +93,10 @@ impl Server {
         }
         match follow.target {
             None => {
-                replication.primary.promote(now);
+                // A failover promotes the machine by itself.
+                if replication.primary.upstream() != Upstream::None {
+                    replication.primary.promote(now);
+                }
                 stream.set_offset(replication.primary.offset());
                 stream.forget_database();
                 self.listen_propagation = true;
@@ -86,6 +106,7 @@ impl Server {
                     Some(replica) => replica.position(),
                     // What we did as a master is a place in a history, too, if anybody can have followed it.
                     None if replication.primary.listens() => {
+                        replication.stream_db = stream.database();
                         Some(Position { id: replication.primary.history().id, offset: stream.offset() })
                     }
                     None => None,
@@ -149,8 +170,71 @@ pub fn replica_settings(config: &Config, run_id: &str) -> ReplicaSettings {
 }
 
 impl Engine {
+    /// Returns the stream, and those who pass it on to replicas.
+    pub fn stream_and_replication(&mut self) -> (&mut Stream, &mut Replication) {
+        (&mut self.server.propagation.stream, &mut self.server.replication)
+    }
+
+    /// Executes a request of our master: nothing is asked, and nobody answered.
+    ///
+    /// The error says why it cannot be executed; the data would not be the master's any more.
+    pub fn apply(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        request: Request<'_>,
+    ) -> Result<(), String> {
+        session.last_active = now.instant;
+        let executed = self.obey(now, host, session, request);
+        if session.multi.is_none() && !self.server.waiting.is_empty() {
+            self.serve_waiting(now, host, session);
+        }
+        executed
+    }
+
+    /// Gives all data up, for others' to take its place.
+    pub fn drop_data(&mut self, now: Now) {
+        let empty = (0..self.keyspace.dbs.len()).map(|_| Db::new(self.keyspace.seed)).collect();
+        self.replace_data(now, empty);
+    }
+
+    /// Puts other data in the place of all that there is.
+    pub fn replace_data(&mut self, now: Now, dbs: Vec<Db>) {
+        let mut nobody = Session::new(SessionId(u32::MAX), 0, now.instant);
+        for (index, new) in dbs.into_iter().enumerate() {
+            let old = std::mem::replace(&mut self.keyspace.dbs[index], new);
+            let new = &self.keyspace.dbs[index];
+            let there = |key: &[u8]| old.table.contains(key) || new.table.contains(key);
+            self.server.touch_watched_db(&mut nobody, index, there);
+            self.server.waiting.signal_db(index);
+            if !old.is_empty() {
+                self.server.effects.push(Effect::Free(Garbage::Db(Box::new(old))));
+            }
+        }
+        self.keyspace.evictor.clear();
+        self.server.persistence.functions.clear();
+    }
+
+    /// Goes on at another offset of the stream: that of data which took the place of ours.
+    pub fn move_to_offset(&mut self, offset: u64) {
+        self.server.propagation.stream.set_offset(offset);
+        self.server.forget_offsets();
+    }
+
     /// Lets those look again who wait for replicas: one has acknowledged more than before, or left.
     pub fn replicas_advanced(&mut self, _now: Now) {}
+
+    /// Does what is due of a failover, and for replies that wait for replicas.
+    pub fn tend_replication(&mut self, _now: Now) {}
+
+    /// Returns when [`Engine::tend_replication`] wants to be called.
+    pub fn replication_due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Says that the replica which was to take our place would not.
+    pub fn hand_over_refused(&mut self, _now: Now, _reason: &str) {}
 
     /// Puts into force what follows from having become a master or a replica, or from a link that came or went.
     pub fn replication_changed(&mut self, _now: Now) {

@@ -76,6 +76,18 @@ impl Stream {
         self.selected = None;
     }
 
+    /// Returns the database that the stream's reader works in.
+    pub fn database(&self) -> usize {
+        self.selected.unwrap_or(self.taken_in)
+    }
+
+    /// Adds a command that is for replicas alone, and means the same in every database.
+    pub fn push_for_replicas(&mut self, words: &[&[u8]]) {
+        let start = self.bytes.len();
+        encode(&mut self.bytes, words.len(), words.iter().copied());
+        self.end(start, true);
+    }
+
     /// Returns whether there is nothing to take.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -4,10 +4,12 @@
 //! it asks for. Nothing here owns a socket, a file, a thread or a clock.
 #![forbid(unsafe_code)]
 
+mod follow;
 mod link;
 mod loading;
 mod node;
 mod persist;
+mod replicate;
 mod rewrite;
 
 pub use engine::effect::LogLevel;

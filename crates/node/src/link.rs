@@ -37,11 +37,13 @@ pub(crate) struct Link {
     /// The bytes of a request that is not complete, or of requests that wait.
     pub(crate) input: Vec<u8>,
     pub(crate) stall: Stall,
+    /// How much of the piece at hand was sent, where the link is a replica's that is being sent one.
+    pub(crate) piece: Option<usize>,
 }
 
 impl Link {
     pub(crate) fn new() -> Link {
-        Link { decoder: Decoder::new(), input: Vec::new(), stall: Stall::No }
+        Link { decoder: Decoder::new(), input: Vec::new(), stall: Stall::No, piece: None }
     }
 
     /// Adds bytes that arrived to those that are kept.

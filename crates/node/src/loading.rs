@@ -12,13 +12,15 @@ use aof::manifest::{LogFile, Manifest};
 use aof::read::{Reader, Replay, Verdict, starts_with_snapshot};
 use aof::settings::{Sizes, Start, Tail};
 use aof::{Log, Place, Settings};
+use base::number::parse_u64;
 use base::time::Now;
 use engine::effect::LogLevel;
 use engine::persistence::Loading as Progress;
 use engine::session::{Origin, Session, SessionId};
 use engine::{Effect, Engine, Host};
-use keyspace::Entry;
+use keyspace::{Db, Entry, Keyspace};
 use rdb::{Context, Item, LoadError, LoadOptions, Loader};
+use replication::{Position, ReplId};
 use resp::batch::Batch;
 use resp::decode::Request;
 
@@ -62,6 +64,29 @@ pub(crate) struct Loading {
     keys: u64,
     entries: Vec<Entry>,
     db: usize,
+    /// There when the data is our master's.
+    pub(crate) sync: Option<Sync>,
+    /// What the snapshot says about the history that it is of.
+    history: History,
+}
+
+/// Data that comes from a master.
+#[derive(Default)]
+pub(crate) struct Sync {
+    /// It is loaded beside our own, which is served meanwhile.
+    aside: Option<Vec<Db>>,
+    /// The machine wants to know how many keys there are before ours are given up.
+    guarded: bool,
+    /// Function libraries that came with it.
+    functions: Vec<Box<[u8]>>,
+}
+
+/// What a snapshot says about the history that it is of.
+#[derive(Clone, Copy, Debug, Default)]
+struct History {
+    id: Option<ReplId>,
+    offset: Option<u64>,
+    database: usize,
 }
 
 struct Planned {
@@ -74,6 +99,10 @@ enum Role {
     /// The RDB file.
     Snapshot,
     Base,
+    /// A master's snapshot, read through before anything is given up for it.
+    Verified,
+    /// A master's snapshot.
+    Sync,
     Increment {
         last: bool,
     },
@@ -162,6 +191,8 @@ impl Node {
             keys: 0,
             entries: Vec::new(),
             db: 0,
+            sync: None,
+            history: History::default(),
         }));
         Ok(())
     }
@@ -185,12 +216,15 @@ impl Node {
 
     /// Loads the next bytes of the file, and returns how many were taken: the rest is to come again with more behind it.
     pub fn load(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) -> Result<usize, String> {
+        self.now = now;
         let Some(mut loading) = self.loading.take() else { return Ok(bytes.len()) };
+        loading.trade_places(&mut self.engine);
         let taken = loading.take(&mut self.engine, now, host, bytes);
         // From here on the caller may change the bytes, and expected keys are known by where they stand.
         self.engine.keyspace.expect_nothing();
         let taken = taken.and_then(|taken| loading.flush(&mut self.engine).map(|()| taken));
         let taken = taken.map_err(|reason| loading.complaint(&reason));
+        loading.trade_places(&mut self.engine);
         self.loading = Some(loading);
         self.pass_on_loading_effects();
         let taken = taken?;
@@ -203,7 +237,7 @@ impl Node {
     }
 
     /// Says that the file ends behind `rest`, the bytes that were not taken.
-    pub fn file_ended(&mut self, rest: &[u8]) -> Result<Ended, String> {
+    pub fn file_ended(&mut self, host: &dyn Host, rest: &[u8]) -> Result<Ended, String> {
         let truncated = self.engine.server.config.aof_load_truncated;
         let Some(loading) = &mut self.loading else { return Ok(Ended::Whole) };
         let (ended, lines) = loading.end(rest, truncated).map_err(|reason| loading.complaint(&reason))?;
@@ -213,16 +247,23 @@ impl Node {
         {
             loading.filled = Some((planned.file.path.clone(), tail.len));
         }
+        let verified = (planned.role == Role::Verified).then_some(loading.keys);
         loading.next();
         for line in lines {
             self.engine.server.log(LogLevel::Warning, line);
         }
         self.pass_on_loading_effects();
+        if let Some(keys) = verified {
+            self.verified(host, keys);
+        }
         Ok(ended)
     }
 
     /// Begins to serve what was loaded, and to log what happens from now on.
     pub fn end_loading(&mut self, now: Now, host: &dyn Host) {
+        if self.loading.as_ref().is_some_and(|loading| loading.sync.is_some()) {
+            return self.end_loading_sync(now, host);
+        }
         let Some(loading) = self.loading.take() else { return };
         self.engine.keyspace.loading = false;
         let recorder = &mut self.engine.keyspace.recorder;
@@ -237,7 +278,7 @@ impl Node {
         if loading.keys > 0 || loading.manifest.is_some() {
             server.log(LogLevel::Notice, format!("DB loaded from {from}: {seconds:.3} seconds"));
         }
-        self.engine.listen_propagation(on || self.observed);
+        self.resume_history(now, &loading);
         let server = &self.engine.server;
         let settings = settings(&server.config, &server.run_id);
         let offset = self.engine.stream().offset();
@@ -268,8 +309,99 @@ impl Node {
         let mut log = Log::new(settings, place, loading.sizes, start, offset, now);
         log.set_snapshot_busy(now, false);
         self.persist.log = Some(log);
+        self.listen();
         self.pass_on_loading_effects();
         self.tend_log(now);
+    }
+
+    /// Says that what is being loaded cannot be; returns whether the server can go on without it.
+    pub fn loading_failed(&mut self, now: Now, host: &dyn Host, reason: String) -> bool {
+        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
+            return false;
+        }
+        self.now = now;
+        self.intake_failed(now, host, reason);
+        self.settle(now, host);
+        true
+    }
+
+    /// Returns whether the files that the server starts with are being loaded.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.loading.as_ref().is_some_and(|loading| loading.sync.is_none())
+    }
+
+    /// Goes on in the history that the loaded snapshot names, if nothing was loaded behind it.
+    fn resume_history(&mut self, now: Now, loading: &Loading) {
+        let History { id: Some(id), offset: Some(offset), database } = loading.history else { return };
+        let only = loading.files.iter().all(|planned| planned.role == Role::Snapshot);
+        if !only {
+            return;
+        }
+        let replication = &mut self.engine.server.replication;
+        replication.primary.resume(now, id, offset);
+        replication.stream_db = database;
+        if let Some(replica) = &mut replication.replica {
+            replica.start_from(Position { id, offset });
+        }
+        self.engine.move_to_offset(offset);
+    }
+
+    /// Goes on when a master's snapshot was read through and is sound.
+    fn verified(&mut self, host: &dyn Host, keys: u64) {
+        let now = self.now;
+        let Some(loading) = &mut self.loading else { return };
+        loading.keys = 0;
+        let guarded = loading.sync.as_ref().is_some_and(|sync| sync.guarded);
+        if guarded && !self.snapshot_verified(now, host, keys) {
+            return;
+        }
+        let Some(loading) = &self.loading else { return };
+        let total_bytes = loading.sizes.base;
+        self.begin_replacing(now, Progress { started: now, total_bytes, loaded_bytes: 0 });
+    }
+
+    /// Begins to serve what our master sent.
+    fn end_loading_sync(&mut self, now: Now, host: &dyn Host) {
+        if let Some(Sync { guarded: true, aside: Some(_), .. }) = self.loading.as_ref().and_then(|l| l.sync.as_ref()) {
+            let keys = self.loading.as_ref().map_or(0, |loading| loading.keys);
+            if !self.snapshot_verified(now, host, keys) {
+                return;
+            }
+        }
+        let Some(loading) = self.loading.take() else { return };
+        let Loading { sync: Some(sync), keys, started, .. } = *loading else { return };
+        self.engine.keyspace.loading = false;
+        self.engine.server.persistence.set_loading(None);
+        if let Some(dbs) = sync.aside {
+            self.engine.replace_data(now, dbs);
+        }
+        let server = &mut self.engine.server;
+        server.persistence.functions = sync.functions;
+        server.persistence.keys_loaded = keys;
+        let seconds = now.instant.saturating_since(started.instant).as_secs_f64();
+        server.log(LogLevel::Notice, format!("Done loading RDB, keys loaded: {keys}, in {seconds:.3} seconds"));
+        self.snapshot_taken(now, host);
+        self.settle(now, host);
+    }
+
+    /// Gives up the loading of a master's snapshot; returns whether our own data was given up for it already.
+    pub(crate) fn abandon_loading_sync(&mut self, now: Now) -> bool {
+        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
+            return false;
+        }
+        self.loading = None;
+        // The driver need not read on.
+        self.effects.push_back(Effect::Load);
+        let replacing = self.engine.server.persistence.loading().is_some();
+        if replacing {
+            self.engine.keyspace.loading = false;
+            self.engine.server.persistence.set_loading(None);
+            // Half of a data set is none.
+            self.engine.drop_data(now);
+            let offset = self.engine.server.replication.primary.offset();
+            self.log_anew(now, offset);
+        }
+        replacing
     }
 
     /// Returns the snapshot of no data.
@@ -304,7 +436,59 @@ fn session(now: Now) -> Session {
 }
 
 impl Loading {
+    /// Returns the plan to load a master's snapshot: from a file, read through first where `verifies`, or as it comes.
+    pub(crate) fn of_snapshot(
+        now: Now,
+        files: Vec<(String, u64)>,
+        aside: bool,
+        verifies: bool,
+        guarded: bool,
+        keyspace: &Keyspace,
+    ) -> Loading {
+        let base = files.iter().map(|(_, len)| len).sum();
+        let mut planned = Vec::new();
+        for (path, _) in files {
+            let file = FileToLoad { path, required: true };
+            if verifies {
+                planned.push(Planned { file: file.clone(), role: Role::Verified });
+            }
+            planned.push(Planned { file, role: Role::Sync });
+        }
+        if planned.is_empty() {
+            let file = FileToLoad { path: "the master's snapshot".into(), required: true };
+            planned.push(Planned { file, role: Role::Sync });
+        }
+        let seed = keyspace.seed;
+        let aside = aside.then(|| (0..keyspace.dbs.len()).map(|_| Db::new(seed)).collect());
+        Loading {
+            files: planned,
+            at: 0,
+            reading: Reading::Front,
+            manifest: None,
+            session: session(now),
+            sizes: Sizes { base, ..Sizes::default() },
+            tail: None,
+            torn: None,
+            filled: None,
+            from_elsewhere: false,
+            started: now,
+            keys: 0,
+            entries: Vec::new(),
+            db: 0,
+            sync: Some(Sync { aside, guarded, functions: Vec::new() }),
+            history: History::default(),
+        }
+    }
+
+    /// Puts the data that is loaded beside ours in its place, or back.
+    fn trade_places(&mut self, engine: &mut Engine) {
+        if let Some(Sync { aside: Some(dbs), .. }) = &mut self.sync {
+            std::mem::swap(dbs, &mut engine.keyspace.dbs);
+        }
+    }
+
     fn next(&mut self) {
+        self.db = 0;
         self.at += 1;
         self.reading = Reading::Front;
         // Each file begins in database 0, and outside a transaction.
@@ -314,7 +498,7 @@ impl Loading {
     fn complaint(&self, reason: &str) -> String {
         let path = self.files.get(self.at).map_or("", |planned| &planned.file.path);
         let kind = match self.files.get(self.at).map(|planned| planned.role) {
-            Some(Role::Snapshot) => "rdb",
+            Some(Role::Snapshot | Role::Verified | Role::Sync) => "rdb",
             _ => "aof",
         };
         format!("{path}: {reason}. Nothing was changed; `redstart check {kind} {path}` tells more")
@@ -334,7 +518,7 @@ impl Loading {
             match &mut self.reading {
                 Reading::Front => {
                     let snapshot = match (self.files[self.at].role, starts_with_snapshot(rest)) {
-                        (Role::Snapshot, _) | (_, Some(true)) => true,
+                        (Role::Snapshot | Role::Verified | Role::Sync, _) | (_, Some(true)) => true,
                         (_, Some(false)) => false,
                         (_, None) => return Ok(taken),
                     };
@@ -344,9 +528,16 @@ impl Loading {
                     };
                 }
                 Reading::Snapshot(loader) => {
-                    let expires = self.files[self.at].role == Role::Snapshot;
+                    let role = self.files[self.at].role;
+                    // A replica has what its master has: what expires is the master's to say.
+                    let expires = role == Role::Snapshot && !engine.server.follows();
                     let (entries, keys, db) = (&mut self.entries, &mut self.keys, &mut self.db);
+                    let (history, sync) = (&mut self.history, &mut self.sync);
                     let used = loader.parse(rest, &mut |item| match item {
+                        Item::Entry(_) if role == Role::Verified => {
+                            *keys += 1;
+                            Ok(())
+                        }
                         Item::Entry(entry) => {
                             if expires && entry.stamp().is_some_and(|at| at < now.unix_ms()) {
                                 engine.server.persistence.keys_expired += 1;
@@ -367,15 +558,24 @@ impl Loading {
                                 "database {index} of a server with {count} databases"
                             )))
                         }
+                        Item::Resize { .. } | Item::Function(_) if role == Role::Verified => Ok(()),
                         Item::Resize { keys, .. } => {
                             engine.keyspace.reserve(*db, keys);
+                            Ok(())
+                        }
+                        Item::Function(source) if sync.is_some() => {
+                            sync.iter_mut().for_each(|sync| sync.functions.push(source.into()));
                             Ok(())
                         }
                         Item::Function(source) => {
                             engine.server.persistence.functions.push(source.into());
                             Ok(())
                         }
-                        Item::Aux(..) | Item::Checksum(_) | Item::End => Ok(()),
+                        Item::Aux(name, value) => {
+                            history.note(name, value);
+                            Ok(())
+                        }
+                        Item::Checksum(_) | Item::End => Ok(()),
                     });
                     let used = used.map_err(|error| error.to_string())?;
                     taken += used;
@@ -383,7 +583,7 @@ impl Loading {
                         let offset = loader.offset();
                         load_all(engine, self.db, &mut self.entries).map_err(|error| error.to_string())?;
                         self.reading = match self.files[self.at].role {
-                            Role::Snapshot => Reading::Ended,
+                            Role::Snapshot | Role::Verified | Role::Sync => Reading::Ended,
                             _ => Reading::Log(Box::new(Reader::new(offset))),
                         };
                     } else {
@@ -406,6 +606,7 @@ impl Loading {
         let context = Context { limits: keyspace.limits, seed: keyspace.seed };
         let input_len = match self.files[self.at].role {
             Role::Base => Some(self.sizes.base),
+            Role::Verified | Role::Sync => Some(self.sizes.base),
             _ => engine.server.persistence.loading().map(|progress| progress.total_bytes),
         };
         Loader::new(
@@ -431,7 +632,7 @@ impl Loading {
         self.from_elsewhere |= self.manifest.is_none();
         match &mut self.reading {
             Reading::Ended => Ok((Ended::Whole, Vec::new())),
-            Reading::Front if role == Role::Snapshot => Err("the file is empty".into()),
+            Reading::Front if matches!(role, Role::Snapshot | Role::Verified | Role::Sync) => Err("the file is empty".into()),
             Reading::Front if rest.is_empty() => {
                 self.tail = Some(Tail { len: 0, checked: true });
                 Ok((Ended::Whole, Vec::new()))
@@ -470,6 +671,17 @@ impl Loading {
                     Verdict::Corrupt { offset, why } => Err(format!("{why} at offset {offset}")),
                 }
             }
+        }
+    }
+}
+
+impl History {
+    fn note(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"repl-id" => self.id = ReplId::parse(value),
+            b"repl-offset" => self.offset = parse_u64(value).filter(|offset| *offset < i64::MAX as u64),
+            b"repl-stream-db" => self.database = parse_u64(value).map_or(0, |database| database as usize),
+            _ => {}
         }
     }
 }

@@ -8,22 +8,26 @@ use base::time::{Instant, Now};
 use config::Config;
 use engine::dispatch::{Engine, Outcome};
 use engine::effect::LogLevel;
-use engine::session::{Closing, SessionId};
+use engine::replication::link_of;
+use engine::session::{Closing, Origin, SessionId};
 use engine::table::Table;
 use engine::{Effect, Host, Reply};
 use keyspace::Keyspace;
+use replication::Replica;
 use resp::batch::Batch;
 use resp::decode::Limits;
 
+use crate::follow::Following;
 use crate::link::{Input, Link, Peer, Stall};
 use crate::loading::Loading;
 use crate::persist::Persist;
+use crate::replicate::Feeding;
 
 /// A server without its I/O.
 pub struct Node {
     pub engine: Engine,
     /// By session id.
-    links: Vec<Option<Link>>,
+    pub(crate) links: Vec<Option<Link>>,
     pub(crate) effects: VecDeque<Effect>,
     /// Requests decoded ahead, and which of them belong to each input.
     batch: Batch,
@@ -38,6 +42,12 @@ pub struct Node {
     seen_db: usize,
     /// Requests decoded ahead when those of `batch` that one link sent have been executed.
     next_batch: Batch,
+    pub(crate) feeding: Feeding,
+    pub(crate) following: Following,
+    /// A machine has something to say that nobody has asked it for.
+    pub(crate) stirred: bool,
+    /// When the driver called last.
+    pub(crate) now: Now,
 }
 
 impl Node {
@@ -55,13 +65,17 @@ impl Node {
             observed: false,
             seen: Vec::new(),
             seen_db: 0,
+            feeding: Feeding::default(),
+            following: Following::default(),
+            stirred: false,
+            now,
         }
     }
 
     /// Keeps what is propagated for [`Node::take_propagated`].
     pub fn observe(&mut self) {
         self.observed = true;
-        self.engine.listen_propagation(true);
+        self.listen();
     }
 
     /// Returns what was propagated since the last time: commands, each with its database.
@@ -72,7 +86,9 @@ impl Node {
     /// Passes on what was written while requests were executed.
     #[inline]
     fn end_turn(&mut self, now: Now) {
-        self.feed_log(now);
+        self.now = now;
+        self.pass_on_stream(now);
+        self.tend_replicas(now);
     }
 
     /// Keeps what was propagated for whoever looks on.
@@ -102,6 +118,13 @@ impl Node {
 
     /// Closes a link; the driver has closed, or is about to close, its connection.
     pub fn close(&mut self, id: SessionId) {
+        if let Some(session) = self.engine.server.sessions.get(id) {
+            self.engine.server.replication.primary.closed(self.now.instant, link_of(session));
+            if session.replica {
+                // Others may have waited for it.
+                self.stirred = true;
+            }
+        }
         if let Some(link) = self.links.get_mut(id.0 as usize) {
             *link = None;
         }
@@ -151,6 +174,7 @@ impl Node {
                 Some(Some(link)) if link.stall == Stall::No && link.input.is_empty());
             if fresh
                 && let Some(session) = engine.server.sessions.get(input.link)
+                && session.origin == Origin::Client
                 && (session.authenticated || !engine.server.requires_password())
             {
                 let bytes = &buffer[input.start..input.end];
@@ -170,6 +194,10 @@ impl Node {
     fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], decoded: Range<usize>) {
         if self.is_stopping() {
             return;
+        }
+        if self.is_master(id) {
+            self.follow_input(now, host, id, bytes);
+            return self.settle(now, host);
         }
         let forking = self.is_forking();
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
@@ -193,7 +221,16 @@ impl Node {
 
     /// Does the work that is due by now: timeouts, expiry, rehashing.
     pub fn handle_timeout(&mut self, now: Now, host: &dyn Host) {
+        self.now = now;
+        self.stirred = false;
         self.engine.periodic(now, host);
+        self.engine.tend_replication(now);
+        let primary = &mut self.engine.server.replication.primary;
+        if primary.poll_timeout().is_some_and(|at| at <= now.instant) {
+            primary.handle_timeout(now);
+        }
+        self.tend_replica_clock(now, host);
+        self.tend_master(now, host, &[]);
         self.settle(now, host);
         self.end_turn(now);
         self.tend_files(now);
@@ -201,7 +238,15 @@ impl Node {
 
     /// Returns when [`Node::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.engine.next_periodic().into_iter().chain(self.files_due()).min()
+        if self.stirred {
+            return Some(Instant::default());
+        }
+        let replication = &self.engine.server.replication;
+        let replica = replication.replica.as_ref().filter(|_| !self.is_starting());
+        let replica = replica.and_then(Replica::poll_timeout);
+        let due = self.engine.next_periodic().into_iter().chain(self.files_due());
+        let due = due.chain(replica).chain(replication.primary.poll_timeout());
+        due.chain(self.engine.replication_due()).min()
     }
 
     /// Returns the next thing that the driver is asked to do.
@@ -223,11 +268,11 @@ impl Node {
     /// Returns the bytes to send on a link.
     #[inline]
     pub fn output(&self, id: SessionId) -> &[u8] {
-        self.engine
-            .server
-            .sessions
-            .get(id)
-            .map_or(&[], |session| &session.out[session.sent..session.sent + session.sendable()])
+        match self.engine.server.sessions.get(id) {
+            None => &[],
+            Some(session) if session.replica => self.replica_output(id, session),
+            Some(session) => &session.out[session.sent..session.sent + session.sendable()],
+        }
     }
 
     /// Says that the first `count` bytes of [`Node::output`] were sent.
@@ -236,6 +281,10 @@ impl Node {
         self.engine.server.stats.bytes_out += count as u64;
         let Some(session) = self.engine.server.sessions.get_mut(id) else { return };
         session.bytes_out += count as u64;
+        if session.replica && session.unsent() == 0 {
+            let link = link_of(session);
+            return self.replica_sent(id, link, count);
+        }
         session.sent += count;
         if session.sent == session.out.len() {
             session.sent = 0;
@@ -417,7 +466,11 @@ impl Node {
                 Effect::Save => self.save(now),
                 Effect::KillChild => self.kill_child(now),
                 Effect::RewriteLog => self.rewrite_log(now),
-                Effect::Reconfigured => self.reconfigure_log(now, host),
+                Effect::Reconfigured => {
+                    self.reconfigure_log(now, host);
+                    self.reconfigure_replication(now);
+                }
+                Effect::Follow => self.change_master(now, host),
                 Effect::Shutdown => {
                     self.end_turn(now);
                     self.stop(now);
@@ -445,7 +498,7 @@ fn later(now: Now, micros: u64) -> Now {
 }
 
 /// Requests whose keys are fetched at once: as many as caches hold the entries of.
-const LOOK_AHEAD: usize = 32;
+pub(crate) const LOOK_AHEAD: usize = 32;
 
 /// A reading of the clocks is good for so many microseconds of executing.
 const NOW_VALID_US: u64 = 500;

@@ -9,6 +9,7 @@
 //! Owns the order of things: whatever was executed is in the log before a snapshot is asked for, and the driver forks
 //! before it hands over more input.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use aof::{Fsync, Level, Log, Manifest, Output, Place, Settings};
@@ -22,6 +23,7 @@ use engine::{Effect, Host};
 use rdb::{Sink, SinkError};
 
 use crate::Node;
+use crate::replicate::NOT_OF_THE_LOG;
 
 /// What a node knows of its files.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub(crate) struct Persist {
     stop_says_at: Option<Instant>,
     hurry_until: Option<Instant>,
     /// A snapshot of this very moment was asked for: nothing is executed before the driver has forked.
-    forking: bool,
+    pub(crate) forking: bool,
     /// Numbers the temporary files of snapshots.
     snapshots: u64,
 }
@@ -60,7 +62,11 @@ const HURRY_MAX: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Says what became of a task for the disk; tasks are reported once each, in order.
-    pub fn task_done(&mut self, now: Now, id: TaskId, result: Result<(), DiskError>) {
+    pub fn task_done(&mut self, now: Now, host: &dyn Host, id: TaskId, result: Result<(), DiskError>) {
+        if id.0 & NOT_OF_THE_LOG != 0 {
+            self.snapshot_task_done(now, host, id, result);
+            return self.settle(now, host);
+        }
         if let Some(log) = &mut self.persist.log {
             log.task_done(now, id, result);
             self.tend_log(now);
@@ -97,6 +103,9 @@ impl Node {
         let seconds = now.instant.saturating_since(child.started.instant).as_secs() as i64;
         match child.kind {
             Snapshot::Save => self.saved(now, child, seconds, result),
+            Snapshot::Replicas { .. } => {
+                self.replicas_snapshot_done(now, result.map(|written| written.bytes));
+            }
             Snapshot::LogBase { .. } => {
                 if let Ok(written) = &result {
                     self.engine.server.persistence.last_rewrite_copied = written.copied;
@@ -143,7 +152,18 @@ impl Node {
         match kind {
             Snapshot::LogBase { rdb: false } => crate::rewrite::write(&self.engine.keyspace, sink, progress),
             _ => {
-                let meta = self.engine.snapshot_meta(now, used_memory, kind != Snapshot::Save);
+                let base = matches!(kind, Snapshot::LogBase { .. });
+                let mut meta = self.engine.snapshot_meta(now, used_memory, base);
+                if let Snapshot::Replicas { content, .. } = kind {
+                    if !content.functions {
+                        meta.functions.clear();
+                    }
+                    if !content.data {
+                        let nothing = keyspace::Keyspace::new(1, 0);
+                        let options = self.engine.snapshot_options(now);
+                        return Ok(rdb::save(sink, &nothing, &meta, &options, progress)?.keys);
+                    }
+                }
                 let options = self.engine.snapshot_options(now);
                 let summary = rdb::save(sink, &self.engine.keyspace, &meta, &options, progress)?;
                 Ok(summary.keys)
@@ -155,34 +175,59 @@ impl Node {
     ///
     /// Called when everything that came in has been executed.
     #[inline]
-    pub(crate) fn feed_log(&mut self, now: Now) {
+    pub(crate) fn pass_on_stream(&mut self, now: Now) {
         if !self.engine.stream().is_empty() {
-            self.append_to_log(now);
+            self.pass_on(now);
         }
     }
 
-    fn append_to_log(&mut self, now: Now) {
+    fn pass_on(&mut self, now: Now) {
         self.show_stream();
-        let Some(log) = &mut self.persist.log else {
-            self.engine.stream().take(|_| ());
-            return;
-        };
+        self.feed_replicas(now);
+        let log = &mut self.persist.log;
         self.engine.stream().take(|taken| {
-            if taken.passing.is_empty() {
-                log.append(now, taken.offset, taken.database, taken.bytes);
-                return;
+            if let Some(log) = log {
+                append(log, now, taken.offset, taken.database, taken.bytes, taken.passing);
             }
-            // What concerns replicas alone is cut out.
-            let (mut logged, mut at) = (Vec::with_capacity(taken.bytes.len()), 0);
-            for range in taken.passing {
-                logged.extend_from_slice(&taken.bytes[at..range.start]);
-                at = range.end;
-            }
-            logged.extend_from_slice(&taken.bytes[at..]);
-            log.append(now, taken.offset, taken.database, &logged);
         });
         self.engine.server.next_turn();
         self.tend_log(now);
+    }
+
+    /// Logs what was applied of our master's stream; parts of it are `passing`.
+    pub(crate) fn log_verbatim(
+        &mut self,
+        now: Now,
+        offset: u64,
+        database: usize,
+        bytes: &[u8],
+        passing: &[Range<usize>],
+    ) {
+        if let Some(log) = &mut self.persist.log {
+            append(log, now, offset, database, bytes, passing);
+            self.tend_log(now);
+        }
+    }
+
+    /// Stops to log, as the data is about to be replaced.
+    pub(crate) fn stop_log(&mut self, now: Now) {
+        if let Some(log) = &mut self.persist.log {
+            log.disable(now);
+            self.tend_log(now);
+        }
+    }
+
+    /// Logs from `offset` of another stream on, beginning with the data as it is now.
+    pub(crate) fn log_anew(&mut self, now: Now, offset: u64) {
+        let on = self.engine.server.config.appendonly;
+        if let Some(log) = &mut self.persist.log {
+            log.disable(now);
+            log.rebase(offset);
+            if on {
+                log.enable(now);
+            }
+            self.tend_log(now);
+        }
     }
 
     /// Passes on what the log asks for, and what it says of itself.
@@ -204,14 +249,6 @@ impl Node {
                 }
             }
         }
-        let releasable = log.releasable();
-        let offset = server.stream_offset();
-        server.hold_replies(match (releasable, server.config.appendfsync) {
-            (u64::MAX, _) => Hold::Nothing,
-            (_, AppendFsync::Always) => Hold::WritesAndReads,
-            _ => Hold::Writes,
-        });
-        server.release_replies(releasable.min(offset));
         let figures = log.figures();
         server.persistence.log_rewrite_started =
             match (figures.rewrite_in_progress, server.persistence.log_rewrite_started) {
@@ -241,11 +278,27 @@ impl Node {
             over_budget: figures.over_budget,
         };
         let stopped = self.persist.stopping && !self.persist.stopped && log.flushed().is_some();
+        self.release(now);
         self.engine.log_advanced(now, figures);
+        self.tell_synced(now);
         if stopped {
             self.persist.stopped = true;
             self.effects.push_back(Effect::Shutdown);
         }
+    }
+
+    /// Lets replies go that waited for the log, or for replicas.
+    pub(crate) fn release(&mut self, _now: Now) {
+        let server = &mut self.engine.server;
+        let releasable = self.persist.log.as_ref().map_or(u64::MAX, Log::releasable);
+        let log = match (releasable, server.config.appendfsync) {
+            (u64::MAX, _) => Hold::Nothing,
+            (_, AppendFsync::Always) => Hold::WritesAndReads,
+            _ => Hold::Writes,
+        };
+        server.hold_replies(log.max(server.synchronous_hold()));
+        let releasable = releasable.min(server.synchronous_release());
+        server.release_replies(releasable.min(server.stream_offset()));
     }
 
     /// Does what is due for the log and for a child that hangs.
@@ -327,15 +380,18 @@ impl Node {
         self.effects.push_back(Effect::KillChild);
         if let (Some(child), Some(log)) = (child, &mut self.persist.log) {
             match child.kind {
-                Snapshot::Save => log.set_snapshot_busy(now, false),
+                Snapshot::Save | Snapshot::Replicas { .. } => log.set_snapshot_busy(now, false),
                 Snapshot::LogBase { .. } => log.snapshot_done(now, Err("it was stopped".into())),
             }
+        }
+        if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
+            self.replicas_snapshot_killed(now);
         }
     }
 
     /// Begins to save the data set in a child process, unless one is at work.
     pub(crate) fn save(&mut self, now: Now) {
-        self.feed_log(now);
+        self.pass_on_stream(now);
         let server = &mut self.engine.server;
         server.persistence.last_try = Some(now.instant);
         if server.persistence.child.is_some() {
@@ -358,7 +414,7 @@ impl Node {
 
     /// Begins to write the log anew, now or as soon as that can be.
     pub(crate) fn rewrite_log(&mut self, now: Now) {
-        self.feed_log(now);
+        self.pass_on_stream(now);
         if let Some(log) = &mut self.persist.log {
             if let Err(reason) = log.rewrite(now) {
                 self.engine.server.log(LogLevel::Warning, format!("The log is not rewritten: {reason}"));
@@ -370,7 +426,7 @@ impl Node {
     /// Takes over changed parameters.
     pub(crate) fn reconfigure_log(&mut self, now: Now, host: &dyn Host) {
         // What was written before was written under the old settings.
-        self.feed_log(now);
+        self.pass_on_stream(now);
         let server = &self.engine.server;
         let (settings, on) = (settings(&server.config, &server.run_id), server.config.appendonly);
         let Some(log) = &mut self.persist.log else { return };
@@ -386,12 +442,12 @@ impl Node {
         log.configure(now, settings);
         match (on, was_on) {
             (true, false) => {
-                self.engine.listen_propagation(true);
                 log.enable(now);
+                self.listen();
             }
             (false, true) => {
                 log.disable(now);
-                self.engine.listen_propagation(self.observed);
+                self.listen();
             }
             _ => {}
         }
@@ -425,12 +481,27 @@ impl Node {
     pub fn shut_down(&mut self, now: Now, host: &dyn Host, wish: config::ShutdownFlags) {
         self.engine.shut_down(now, host, wish);
         self.settle(now, host);
-        self.feed_log(now);
+        self.pass_on_stream(now);
     }
 }
 
+/// Logs a part of the stream without what concerns replicas alone.
+fn append(log: &mut Log, now: Now, offset: u64, database: usize, bytes: &[u8], passing: &[Range<usize>]) {
+    if passing.is_empty() {
+        log.append(now, offset, database, bytes);
+        return;
+    }
+    let (mut logged, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    for range in passing {
+        logged.extend_from_slice(&bytes[at..range.start]);
+        at = range.end;
+    }
+    logged.extend_from_slice(&bytes[at..]);
+    log.append(now, offset, database, &logged);
+}
+
 /// Notes that a child is at work.
-fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
+pub(crate) fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
     let keys = keyspace.dbs.iter().map(|db| db.len() as u64).sum();
     *place = Some(Child {
         kind,
@@ -454,7 +525,7 @@ pub fn look(config: &Config, host: &dyn Host) -> Result<Option<Place>, String> {
 }
 
 /// Returns the part of temporary names that other servers in the same directory do not have.
-fn run_word(run_id: &str) -> &str {
+pub(crate) fn run_word(run_id: &str) -> &str {
     &run_id[..run_id.len().min(8)]
 }
 

@@ -243,7 +243,13 @@ impl Primary {
     /// Returns whether there is nothing that [`Primary::poll_output`] could return before something else happens.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.outputs.is_empty() && self.feeds.is_empty() && !self.acks_wanted
+        let waits = |feed: &Feed| matches!(feed.state, State::Waiting { .. });
+        self.outputs.is_empty() && !self.acks_wanted && !self.feeds.values().any(waits)
+    }
+
+    /// Returns whether we follow a master, and how that goes.
+    pub fn upstream(&self) -> Upstream {
+        self.upstream
     }
 
     /// Puts the epoch of an election into force.

@@ -358,6 +358,16 @@ impl Replica {
         }
     }
 
+    /// Says that the stream holds what cannot be applied.
+    pub fn stream_failed(&mut self, now: Now, why: String) {
+        self.now = now;
+        if self.is_up() {
+            self.dear_failures = self.dear_failures.saturating_add(1);
+            self.state = State::Asking;
+            self.fail(why);
+        }
+    }
+
     /// Says up to which offset our log is on the disk, or that there is none.
     pub fn synced(&mut self, offset: Option<u64>) {
         self.synced = offset;

@@ -6,7 +6,7 @@ use replication::Answer;
 use crate::effect::LogLevel;
 use crate::replication::{Follow, link_of};
 use crate::session::{Closing, Origin, ReplyMode};
-use crate::table::{self, Command, acl, command};
+use crate::table::{self, Command, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[

@@ -1,0 +1,339 @@
+//! The master's side of replication: the stream on its way to replicas, and the snapshots that they begin with.
+//!
+//! ```text
+//! engine ── stream ──► Primary ── Feed ──► output(link) ──► driver
+//!                         │ StartSnapshot ──► Effect::Fork ──► driver ──┬─ pieces ──► output of every link that receives
+//!                         └──────◄── snapshot_done ◄────────────────────┴─ a file ──► Effect::SendFile, link by link
+//! ```
+//!
+//! A link's output is, in this order: what it was given by itself (`Session::out`), the piece at hand, the stream.
+
+use std::collections::BTreeMap;
+
+use base::disk::{Task, TaskId};
+use base::time::Now;
+use engine::effect::LogLevel;
+use engine::persistence::Snapshot;
+use engine::replication::{Follow, link_of, primary_settings, replica_settings, session_of};
+use engine::session::{Closing, Session};
+use engine::{Effect, SessionId};
+use replication::primary::{Output, SnapshotId};
+use replication::{Content, Level, LinkId};
+
+use crate::Node;
+use crate::persist::{begin, run_word};
+
+/// What a node knows of the snapshots for its replicas.
+#[derive(Debug, Default)]
+pub(crate) struct Feeding {
+    /// The piece at hand; links have a place in it.
+    piece: Vec<u8>,
+    current: Option<Current>,
+    /// Files that are being sent.
+    files: BTreeMap<SnapshotId, String>,
+    /// Numbers the files of this process.
+    count: u64,
+    /// Bytes that were written to the stream since slow replicas were looked for.
+    unlooked: u64,
+}
+
+/// The snapshot that a child is writing.
+#[derive(Debug)]
+struct Current {
+    id: SnapshotId,
+    path: Option<String>,
+    /// The next piece was asked for.
+    asked: bool,
+    /// No piece is left.
+    ended: bool,
+    /// What the child said at its end.
+    result: Option<Result<u64, String>>,
+}
+
+/// Tasks that are none of the log's have this bit in their number.
+pub(crate) const NOT_OF_THE_LOG: u64 = 1 << 63;
+
+/// So much may be written before replicas are looked for that are too far behind.
+const LOOK_EVERY: u64 = 1 << 20;
+
+impl Node {
+    /// Does what the master's side asks for.
+    #[inline]
+    pub(crate) fn tend_replicas(&mut self, now: Now) {
+        if !self.engine.server.replication.primary.is_quiet() {
+            self.serve_replicas(now);
+        }
+    }
+
+    #[cold]
+    fn serve_replicas(&mut self, now: Now) {
+        let child = self.engine.server.persistence.child;
+        let busy = child.is_some_and(|child| !matches!(child.kind, Snapshot::Replicas { .. }));
+        let primary = &mut self.engine.server.replication.primary;
+        primary.set_busy(busy || self.loading.is_some());
+        if self.feeding.unlooked > LOOK_EVERY {
+            self.feeding.unlooked = 0;
+            primary.cut_off_slow();
+        }
+        let mut acknowledged = false;
+        while let Some(output) = self.engine.server.replication.primary.poll_output() {
+            match output {
+                Output::Attached(_) => {}
+                Output::Send(link, bytes) => {
+                    if let Some(session) = self.replica(link) {
+                        session.out.extend_from_slice(&bytes);
+                    }
+                    self.queue(link);
+                }
+                Output::Feed(link) => self.queue(link),
+                Output::Close(link) => self.end_link(link, Closing::Now),
+                Output::Finish(link) => self.end_link(link, Closing::AfterReply),
+                Output::StartSnapshot { id, diskless, content } => {
+                    self.start_snapshot(now, id, diskless, content);
+                }
+                Output::NextPiece(id) => {
+                    if let Some(current) = self.feeding.current.as_mut().filter(|current| current.id == id) {
+                        current.asked = true;
+                        self.effects.push_back(Effect::NextPiece(id));
+                        self.end_pieces(now);
+                    }
+                }
+                Output::SendPiece(link) => {
+                    let slot = session_of(link).0 as usize;
+                    if let Some(Some(link)) = self.links.get_mut(slot) {
+                        link.piece = Some(0);
+                    }
+                    self.queue(link);
+                }
+                Output::SendFile { link, snapshot } => {
+                    if let Some(path) = self.feeding.files.get(&snapshot) {
+                        let session = session_of(link);
+                        self.effects.push_back(Effect::SendFile { session, path: path.clone() });
+                        self.queue(link);
+                    }
+                }
+                Output::StopSnapshot(id) => self.stop_snapshot(now, id),
+                Output::DropSnapshot(id) => {
+                    if let Some(path) = self.feeding.files.remove(&id) {
+                        self.remove_file(path);
+                    }
+                }
+                Output::Listen(_) => self.listen(),
+                Output::SelectAgain => self.engine.stream().forget_database(),
+                Output::Ping => self.say_to_replicas(now, &[b"PING"]),
+                Output::GetAck => self.say_to_replicas(now, &[b"REPLCONF", b"GETACK", b"*"]),
+                Output::Acked => acknowledged = true,
+                Output::Promoted => {
+                    // The machine has changed the history already: this only drops our link.
+                    self.engine.server.follow(now, Follow::default());
+                }
+                Output::Line(level, line) => self.effects.push_back(Effect::Log(level_of(level), line)),
+            }
+        }
+        if acknowledged {
+            self.engine.replicas_advanced(now);
+            self.release(now);
+        }
+    }
+
+    /// Takes over changed parameters.
+    pub(crate) fn reconfigure_replication(&mut self, now: Now) {
+        let server = &mut self.engine.server;
+        server.replication.primary.configure(now, primary_settings(&server.config));
+        let settings = replica_settings(&server.config, &server.run_id);
+        if let Some(replica) = &mut server.replication.replica {
+            replica.configure(now, settings);
+            self.stirred = true;
+        }
+        self.release(now);
+    }
+
+    fn say_to_replicas(&mut self, now: Now, words: &[&[u8]]) {
+        self.engine.stream().push_for_replicas(words);
+        self.pass_on_stream(now);
+    }
+
+    /// Hands what was written to the replicas' buffer.
+    pub(crate) fn feed_replicas(&mut self, now: Now) {
+        let (stream, replication) = self.engine.stream_and_replication();
+        let primary = &mut replication.primary;
+        self.feeding.unlooked += stream.peek(|taken| {
+            primary.append(now, taken.offset, taken.bytes);
+            taken.bytes.len() as u64
+        });
+    }
+
+    /// Hands on, as it is, what was applied of our master's stream.
+    pub(crate) fn feed_replicas_verbatim(&mut self, now: Now, offset: u64, bytes: &[u8]) {
+        self.engine.server.replication.primary.append(now, offset, bytes);
+        self.feeding.unlooked += bytes.len() as u64;
+    }
+
+    /// Turns the stream on or off, as somebody needs it or nobody does.
+    pub(crate) fn listen(&mut self) {
+        let server = &self.engine.server;
+        let log = self.persist.log.as_ref().is_some_and(|log| log.figures().enabled);
+        let on = !server.follows() && (log || server.replication.primary.listens());
+        self.engine.listen_propagation(on || self.observed);
+    }
+
+    /// Returns the session of a replica's link, if it is there still.
+    fn replica(&mut self, link: LinkId) -> Option<&mut Session> {
+        self.engine.server.sessions.get_mut(session_of(link)).filter(|session| link_of(session) == link)
+    }
+
+    fn queue(&mut self, link: LinkId) {
+        if self.replica(link).is_some() {
+            self.engine.server.sessions.queue_id(session_of(link));
+        }
+    }
+
+    fn end_link(&mut self, link: LinkId, closing: Closing) {
+        if let Some(session) = self.replica(link) {
+            session.close(closing);
+            self.queue(link);
+        }
+    }
+
+    /// Returns what is to be sent to a replica.
+    pub(crate) fn replica_output(&self, id: SessionId, session: &Session) -> &[u8] {
+        if session.unsent() > 0 {
+            return &session.out[session.sent..];
+        }
+        match self.links.get(id.0 as usize) {
+            Some(Some(link)) if link.piece.is_some() => &self.feeding.piece[link.piece.unwrap_or(0)..],
+            _ => self.engine.server.replication.primary.stream(link_of(session)),
+        }
+    }
+
+    /// Says that a replica was sent the first bytes of what is to be sent to it, and it was none of its own output.
+    pub(crate) fn replica_sent(&mut self, id: SessionId, link_id: LinkId, count: usize) {
+        let primary = &mut self.engine.server.replication.primary;
+        if let Some(Some(link)) = self.links.get_mut(id.0 as usize)
+            && let Some(at) = &mut link.piece
+        {
+            *at += count;
+            if *at >= self.feeding.piece.len() {
+                link.piece = None;
+                primary.piece_taken(self.now.instant, link_id);
+                self.stirred = true;
+            }
+            return;
+        }
+        primary.streamed(link_id, count);
+    }
+
+    /// Says that some of the file that a link was to be sent has left, or, with `whole`, all of it.
+    pub fn file_sent(&mut self, now: Now, id: SessionId, whole: bool) {
+        let Some(session) = self.engine.server.sessions.get(id) else { return };
+        let link = link_of(session);
+        let primary = &mut self.engine.server.replication.primary;
+        if whole {
+            primary.file_sent(now.instant, link);
+            self.stirred = true;
+        } else {
+            primary.file_progress(now.instant, link);
+        }
+    }
+
+    /// Takes the piece that was asked for with [`Effect::NextPiece`]; an empty one says that there is none left.
+    pub fn snapshot_piece(&mut self, now: Now, piece: Vec<u8>) {
+        let Some(current) = &mut self.feeding.current else { return };
+        if !std::mem::take(&mut current.asked) {
+            return;
+        }
+        if piece.is_empty() {
+            (current.ended, current.asked) = (true, true);
+            return self.end_pieces(now);
+        }
+        self.feeding.piece = piece;
+        let id = current.id;
+        self.engine.server.replication.primary.piece(now.instant, id);
+        self.tend_replicas(now);
+    }
+
+    fn start_snapshot(&mut self, now: Now, id: SnapshotId, diskless: bool, content: Content) {
+        let server = &mut self.engine.server;
+        let kind = Snapshot::Replicas { id, diskless, content };
+        begin(&mut server.persistence.child, kind, now, &self.engine.keyspace);
+        if let Some(log) = &mut self.persist.log {
+            log.set_snapshot_busy(now, true);
+        }
+        self.feeding.count += 1;
+        let path = format!("temp-replicas-{}-{}.rdb", run_word(&server.run_id), self.feeding.count);
+        let file = (!diskless).then(|| path.clone());
+        self.feeding.current = Some(Current { id, path: file, asked: false, ended: false, result: None });
+        self.persist.forking = true;
+        self.effects.push_back(Effect::Fork { kind, path, rename_to: None });
+        self.tend_log(now);
+    }
+
+    /// Takes what became of the snapshot that a child wrote for replicas.
+    pub(crate) fn replicas_snapshot_done(&mut self, now: Now, result: Result<u64, String>) {
+        if let Some(log) = &mut self.persist.log {
+            log.set_snapshot_busy(now, false);
+        }
+        let Some(current) = &mut self.feeding.current else { return };
+        match (&current.path, result) {
+            (None, Ok(len)) => {
+                // The last pieces may still lie in the pipe.
+                current.result = Some(Ok(len));
+                self.end_pieces(now);
+            }
+            (path, result) => {
+                let (id, path) = (current.id, path.clone());
+                self.feeding.current = None;
+                if let (Ok(_), Some(path)) = (&result, path) {
+                    self.feeding.files.insert(id, path);
+                }
+                self.engine.server.replication.primary.snapshot_done(now.instant, id, result);
+                self.tend_replicas(now);
+            }
+        }
+    }
+
+    /// Tells the machine that a snapshot in pieces is over, once every piece was taken and the child has ended well.
+    fn end_pieces(&mut self, now: Now) {
+        if let Some(Current { asked: true, ended: true, result: Some(Ok(_)), .. }) = &self.feeding.current
+            && let Some(Current { id, result: Some(result), .. }) = self.feeding.current.take()
+        {
+            self.feeding.piece = Vec::new();
+            self.engine.server.replication.primary.snapshot_done(now.instant, id, result);
+            self.stirred = true;
+        }
+    }
+
+    fn stop_snapshot(&mut self, now: Now, id: SnapshotId) {
+        if self.feeding.current.as_ref().is_none_or(|current| current.id != id) {
+            return;
+        }
+        self.feeding.current = None;
+        self.feeding.piece = Vec::new();
+        let child = &mut self.engine.server.persistence.child;
+        if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
+            *child = None;
+            self.effects.push_back(Effect::KillChild);
+            if let Some(log) = &mut self.persist.log {
+                log.set_snapshot_busy(now, false);
+            }
+            self.tend_log(now);
+        }
+    }
+
+    /// Forgets the snapshot whose child was ended for another reason than that nobody wants it.
+    pub(crate) fn replicas_snapshot_killed(&mut self, now: Now) {
+        self.replicas_snapshot_done(now, Err("it was stopped".into()));
+    }
+
+    pub(crate) fn remove_file(&mut self, path: String) {
+        self.effects.push_back(Effect::Disk(TaskId(NOT_OF_THE_LOG), Task::Remove { path }));
+    }
+}
+
+pub(crate) fn level_of(level: Level) -> LogLevel {
+    match level {
+        Level::Verbose => LogLevel::Verbose,
+        Level::Notice => LogLevel::Notice,
+        Level::Warning => LogLevel::Warning,
+    }
+}
