@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::time::Instant;
 
+use crate::acks::Acks;
 use crate::session::{OwnedRequest, SessionId};
 
 /// What a blocked client is told when its time is up.
@@ -27,8 +28,8 @@ pub struct Blocked {
     pub row: usize,
     pub deadline: Option<Instant>,
     pub on_timeout: OnTimeout,
-    /// The offset of the stream that must be on the disk (WAITAOF).
-    pub wanted: Option<u64>,
+    /// What replicas and the log are to have (WAIT, WAITAOF).
+    pub acks: Option<Acks>,
 }
 
 /// A key that changed, with those who wait for it in order of arrival.
@@ -45,6 +46,8 @@ pub struct Waiting {
     /// By database; none is empty, nor is any queue.
     queues: BTreeMap<usize, BTreeMap<Box<[u8]>, VecDeque<SessionId>>>,
     deadlines: BTreeSet<(Instant, SessionId)>,
+    /// Those who wait for replicas, or for the log.
+    acks: BTreeSet<SessionId>,
     /// Keys that changed while somebody waits for them, in order.
     ready: VecDeque<(usize, Box<[u8]>)>,
     count: usize,
@@ -86,9 +89,28 @@ impl Waiting {
         }
     }
 
+    /// Notes that a client waits for replicas or the log.
+    pub(crate) fn await_acks(&mut self, id: SessionId) {
+        self.acks.insert(id);
+    }
+
+    /// Returns whether anybody waits for replicas or the log.
+    #[inline]
+    pub(crate) fn has_acks(&self) -> bool {
+        !self.acks.is_empty()
+    }
+
+    /// Returns those who wait for replicas or the log.
+    pub(crate) fn awaiting_acks(&self) -> Vec<SessionId> {
+        self.acks.iter().copied().collect()
+    }
+
     /// Takes a client out of all queues.
     pub fn remove(&mut self, id: SessionId, blocked: &Blocked) {
         self.count -= 1;
+        if blocked.acks.is_some() {
+            self.acks.remove(&id);
+        }
         if let Some(queues) = self.queues.get_mut(&blocked.db) {
             for key in &blocked.keys {
                 if let Some(queue) = queues.get_mut(key) {

@@ -5,7 +5,7 @@ use std::io::Write;
 use base::time::Instant;
 
 use crate::commands::connection::{DEFAULT_USER, version_number};
-use crate::session::{Closing, Session};
+use crate::session::{Closing, Origin, Session};
 use crate::table::Table;
 
 /// Output up to this size counts as Redis' static buffer (`obl`), what is larger as its list (`oll`, `omem`).
@@ -13,6 +13,11 @@ const STATIC_OUTPUT: usize = 16 * 1024;
 
 /// Appends the session's line.
 pub(crate) fn push(text: &mut Vec<u8>, session: &Session, table: &Table, now: Instant) {
+    push_owed(text, session, table, now, 0);
+}
+
+/// Appends the line of a session that is owed so many bytes which lie elsewhere.
+pub(crate) fn push_owed(text: &mut Vec<u8>, session: &Session, table: &Table, now: Instant, owed: usize) {
     let seconds = |since: Instant| now.saturating_since(since).as_secs();
     let (channels, patterns, shards) = match &session.subscriptions {
         Some(own) => (own.channels.len(), own.patterns.len(), own.shards.len()),
@@ -34,9 +39,10 @@ pub(crate) fn push(text: &mut Vec<u8>, session: &Session, table: &Table, now: In
     let _ = write!(text, " qbuf={} qbuf-free={}", session.query_len, session.query_free);
     let _ = write!(text, " argv-mem={waiting} multi-mem={}", session.multi_memory());
     let _ = write!(text, " rbs={} rbp={}", session.out.capacity(), session.out.capacity());
+    let listed = listed + owed;
     let _ = write!(text, " obl={buffered} oll={} omem={listed}", u8::from(listed > 0));
-    let _ = write!(text, " tot-mem={}", session.memory());
-    let _ = write!(text, " events={}", if unsent > 0 { "rw" } else { "r" });
+    let _ = write!(text, " tot-mem={}", session.memory() + owed);
+    let _ = write!(text, " events={}", if unsent + owed > 0 { "rw" } else { "r" });
     let command = session.last_command.map_or("NULL", |row| table.rows[row].name.as_str());
     let _ = write!(text, " cmd={command} user={DEFAULT_USER} redir=-1");
     let _ = write!(text, " resp={} lib-name=", version_number(session.protocol));
@@ -50,6 +56,8 @@ pub(crate) fn push(text: &mut Vec<u8>, session: &Session, table: &Table, now: In
 fn flags(session: &Session) -> String {
     let letters = [
         ('O', session.monitor),
+        ('S', session.replica && !session.monitor),
+        ('M', session.origin == Origin::Master),
         ('P', session.subscribed()),
         ('x', session.multi.is_some()),
         ('b', session.blocked.is_some() || session.postponed),

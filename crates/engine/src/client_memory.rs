@@ -23,7 +23,7 @@ impl ClientMemory {
 
     fn recount(&mut self, session: &mut Session) {
         // What is being closed is as good as gone.
-        let now = if session.closing == Closing::Now { 0 } else { session.memory() };
+        let now = if session.closing == Closing::Now || session.replicates() { 0 } else { session.memory() };
         self.held = self.held + now - session.counted_memory;
         session.counted_memory = now;
     }

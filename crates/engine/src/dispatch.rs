@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Tells the keyspace who listens to its changes.
-    fn listen(&mut self) {
+    pub(crate) fn listen(&mut self) {
         self.keyspace.recorder.listening = self.server.listening();
     }
 
@@ -142,7 +142,7 @@ impl Engine {
                 return Outcome::Done;
             }
         };
-        match gate::check(self, host, session, row, request.len(), now.unix_ms()) {
+        match gate::check(self, host, session, row, request.len(), now) {
             Ok(Verdict::Pass) => {}
             Ok(Verdict::Postpone) => {
                 session.postponed = true;
@@ -321,7 +321,7 @@ impl Engine {
         mute(session, before);
         self.commit(session);
         if listens {
-            self.server.end_reply(session, before);
+            self.server.end_reply(session, before, now.instant);
         }
         self.server.limit_swollen(now.instant);
         self.listen_if_changed();
@@ -446,9 +446,13 @@ impl Server {
 
     /// Ends a session's wait with `reply`; the session must not be executing. Returns whether it was blocked.
     pub fn unblock(&mut self, id: SessionId, reply: impl FnOnce(&mut Reply<'_>, OnTimeout)) -> bool {
+        let Some(session) = self.sessions.get(id) else { return false };
+        let acks = session.blocked.as_ref().and_then(|blocked| blocked.acks);
+        let counted = acks.map(|acks| self.progress(&acks).reply);
         let Some(session) = self.sessions.get_mut(id) else { return false };
         let Some(blocked) = session.blocked.take() else { return false };
-        reply(&mut Reply::new(&mut session.out, session.protocol), blocked.on_timeout);
+        let in_vain = counted.unwrap_or(blocked.on_timeout);
+        reply(&mut Reply::new(&mut session.out, session.protocol), in_vain);
         self.stats.commands += 1;
         self.stats.per_command[blocked.row].calls += 1;
         self.waiting.remove(id, &blocked);

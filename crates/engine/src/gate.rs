@@ -1,5 +1,7 @@
 //! The checks between a request and its handler, in the order in which Redis makes them.
 
+use base::time::Now;
+
 use crate::dispatch::Engine;
 use crate::session::{Origin, Session};
 use crate::table::{self, Row};
@@ -21,7 +23,7 @@ pub fn check(
     session: &mut Session,
     row: &Row,
     argc: usize,
-    now_ms: i64,
+    now: Now,
 ) -> Result<Verdict> {
     if !row.takes(argc) {
         return Err(Error::Arity(row.name.clone().into()));
@@ -42,10 +44,14 @@ pub fn check(
         return Err(Error::text("ERR Command not allowed inside a transaction"));
     }
     if engine.server.config.maxmemory != 0 {
-        memory(engine, host, session, row, now_ms)?;
+        memory(engine, host, session, row, now.unix_ms())?;
     }
-    if engine.server.persistence.hinders() && session.origin == Origin::Client {
+    let asks = session.origin == Origin::Client;
+    if asks && engine.server.persistence.hinders() {
         files(engine, session, row)?;
+    }
+    if asks && engine.server.minds_replicas() {
+        replicas(engine, session, row, now)?;
     }
     if session.subscriptions.is_some() && session.protocol == crate::Protocol::Resp2 && session.subscribed() {
         const ALLOWED: [&str; 9] = [
@@ -66,25 +72,88 @@ pub fn check(
             )));
         }
     }
-    if engine.server.pause.writes() && session.origin == Origin::Client && postpones(engine, session, row) {
+    if asks && engine.server.follows() {
+        stale(engine, session, row)?;
+    }
+    if asks && engine.server.persistence.loading().is_some() {
+        loading(session, row)?;
+    }
+    if session.replica {
+        return of_replica(session, row);
+    }
+    if asks && engine.server.pause.writes() && postpones(engine, session, row) {
         return Ok(Verdict::Postpone);
     }
     Ok(Verdict::Pass)
 }
 
-/// Refuses writes that the files could not follow, and nearly everything while the data set is being loaded.
+/// Returns whether the command writes, or executes one that does.
+fn writes(session: &Session, row: &Row) -> bool {
+    let executes = || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes);
+    row.flags.has(table::WRITE) || executes()
+}
+
+/// Refuses writes that the files could not follow.
 #[cold]
 fn files(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
-    let executes = row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes);
-    if (executes || row.flags.has(table::WRITE) || row.is_any(&["PING"]))
+    if (writes(session, row) || row.is_any(&["PING"]))
         && let Some(refusal) = engine.server.refuses_writes()
     {
         return Err(refusal);
     }
-    if engine.server.persistence.loading().is_some() && !row.flags.has(table::LOADING) {
-        return Err(Error::text("LOADING Redis is loading the dataset in memory"));
-    }
     Ok(())
+}
+
+/// Refuses writes that too few replicas would have, and those that are our master's alone to do.
+fn replicas(engine: &Engine, session: &Session, row: &Row, now: Now) -> Result<()> {
+    if !writes(session, row) {
+        return Ok(());
+    }
+    if engine.server.follows() {
+        return match engine.server.config.replica_read_only {
+            true => Err(Error::text("READONLY You can't write against a read only replica.")),
+            false => Ok(()),
+        };
+    }
+    match engine.server.lacks_replicas(now.instant) {
+        true => Err(Error::text("NOREPLICAS Not enough good replicas to write.")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to answer out of old data, where that is not wanted.
+fn stale(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
+    if engine.server.config.replica_serve_stale_data || engine.server.master_is_up() {
+        return Ok(());
+    }
+    let executes = || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.denies_stale);
+    match !row.flags.has(table::STALE) || executes() {
+        true => Err(Error::text(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Refuses nearly everything while the data set is being loaded.
+#[cold]
+fn loading(session: &Session, row: &Row) -> Result<()> {
+    let executes =
+        || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.denies_loading);
+    match !row.flags.has(table::LOADING) || executes() {
+        true => Err(Error::text("LOADING Redis is loading the dataset in memory")),
+        false => Ok(()),
+    }
+}
+
+/// Decides for the link of a replica: no pause holds it up, and it may not look at the data.
+#[cold]
+fn of_replica(session: &Session, row: &Row) -> Result<Verdict> {
+    let touches = table::WRITE | table::MAY_REPLICATE | table::READONLY;
+    match row.flags.has(touches) || (row.is_any(&["EXEC"]) && session.multi.is_some()) {
+        true => Err(Error::text("ERR Replica can't interact with the keyspace")),
+        false => Ok(Verdict::Pass),
+    }
 }
 
 /// Evicts what exceeds `maxmemory`; refuses commands that need memory when that does not suffice.
@@ -108,6 +177,6 @@ fn postpones(engine: &Engine, session: &Session, row: &Row) -> bool {
     if engine.server.pause.reads() {
         return true;
     }
-    let writes = |row: &Row| row.flags.has(table::WRITE) || row.flags.has(table::MAY_REPLICATE);
-    writes(row) || (row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes))
+    let replicates = |row: &Row| row.flags.has(table::WRITE | table::MAY_REPLICATE);
+    replicates(row) || (row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.replicates))
 }

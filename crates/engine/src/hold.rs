@@ -1,8 +1,9 @@
 //! Replies that wait: what a client is told of a write must not be forgotten by a crash.
 //!
 //! A reply is held until the offset that the stream of writes had after it is *released*: by a log whose policy is
-//! `appendfsync always`, once the bytes up to there are on the disk. Replies behind it on the same link wait with it;
-//! so do reads of keys whose last write is not released. Nothing else waits.
+//! `appendfsync always`, once the bytes up to there are on the disk; in the synchronous mode, once enough replicas have
+//! them. Replies behind it on the same link wait with it; so do reads of keys whose last write is not released. Nothing
+//! else waits.
 //!
 //! ```text
 //!             released                              offset
@@ -14,6 +15,7 @@
 use std::collections::BTreeSet;
 
 use base::hash::HashSeed;
+use base::time::Instant;
 use resp::decode::Request;
 
 use crate::Server;
@@ -26,10 +28,15 @@ use crate::table::{self, KeyFlags, Row};
 pub struct Held {
     /// Bytes of output before it, over the life of the session.
     pub(crate) at: u64,
-    /// The offset that must be released first.
+    /// Bytes of output before its end; what lies between it and the next has nothing to wait for, but its turn.
+    end: u64,
+    /// How many replies these bytes are.
+    pub(crate) replies: u32,
+    /// The offset that must be released first; 0 when nothing is waited for any more.
     pub(crate) offset: u64,
     /// The turn in which it began; what follows in the same turn waits with it.
     turn: u64,
+    since: Instant,
 }
 
 /// What is held, and what has been written and not been released.
@@ -43,6 +50,10 @@ pub struct Holds {
     turn: u64,
     /// Sessions with held replies, by the offset of the first.
     queue: BTreeSet<(u64, SessionId)>,
+    /// Nothing that may have to be given up has been held since before this.
+    oldest: Option<Instant>,
+    /// The highest offset that a reply was ever held for.
+    highest: u64,
     /// The offset of the last write, by a part of its key's hash: some keys share a place, and wait for each other.
     fresh: Box<[u64]>,
     /// The offset of the last write whose keys are not known.
@@ -54,7 +65,7 @@ pub struct Holds {
     keys: Vec<(usize, KeyFlags)>,
 }
 
-/// Which replies wait for the log.
+/// Which replies wait: for the log, or for replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
     #[default]
@@ -79,6 +90,20 @@ impl Holds {
     #[inline]
     pub(crate) fn holds_reads(&self) -> bool {
         self.what == Hold::WritesAndReads
+    }
+
+    pub(crate) fn what(&self) -> Hold {
+        self.what
+    }
+
+    /// Returns whether any reply waits for more than this offset.
+    pub(crate) fn waits_for_more_than(&self, offset: u64) -> bool {
+        !self.queue.is_empty() && self.highest > offset
+    }
+
+    /// Returns a moment before which nothing that is held began to be.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.oldest
     }
 
     /// Returns the offset up to which everything may be told.
@@ -130,6 +155,43 @@ impl Server {
             }
             self.sessions.queue_id(id);
         }
+        if self.holds.queue.is_empty() {
+            self.holds.oldest = None;
+        }
+    }
+
+    /// Puts an error in the place of each held reply that waits for more than `offset` and has done so since a moment for
+    /// which `overdue` holds. Returns how many replies that were.
+    ///
+    /// No session may be executing.
+    #[cold]
+    pub(crate) fn give_up_held(
+        &mut self,
+        offset: u64,
+        error: &str,
+        overdue: impl Fn(Instant) -> bool,
+    ) -> u64 {
+        let queue = std::mem::take(&mut self.holds.queue);
+        let (mut given_up, mut oldest) = (0, None);
+        for (_, id) in queue {
+            // Those that have ended wait for nothing.
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            given_up += session.give_up_held(offset, error, &overdue);
+            while session.held.front().is_some_and(|held| held.offset <= self.holds.released) {
+                session.held.pop_front();
+            }
+            let waits = session.held.iter().find(|held| held.offset > offset).map(|held| held.since);
+            oldest = [oldest, waits].into_iter().flatten().min();
+            if let Some(held) = session.held.front() {
+                self.holds.queue.insert((held.offset, id));
+            }
+            self.sessions.queue_id(id);
+        }
+        self.holds.oldest = oldest;
+        for _ in 0..given_up {
+            self.stats.error(error);
+        }
+        given_up
     }
 
     /// Begins to count anew: from here on offsets are those of another history.
@@ -204,7 +266,7 @@ impl Server {
 
     /// Notes what the session has written since its last request, and holds the reply that began at `before` where it must
     /// wait.
-    pub(crate) fn end_reply(&mut self, session: &mut Session, before: usize) {
+    pub(crate) fn end_reply(&mut self, session: &mut Session, before: usize, now: Instant) {
         let offset = self.propagation.stream.offset();
         let wrote = offset != self.holds.noted;
         if wrote {
@@ -212,13 +274,13 @@ impl Server {
             session.written = offset;
         }
         if self.holds.is_on() {
-            self.hold_reply(session, before, wrote);
+            self.hold_reply(session, before, wrote, now);
         }
     }
 
     /// Holds the reply that began at `before` in the session's output, if it tells of what is not released.
     #[cold]
-    fn hold_reply(&mut self, session: &mut Session, before: usize, wrote: bool) {
+    fn hold_reply(&mut self, session: &mut Session, before: usize, wrote: bool, now: Instant) {
         let mut offset = std::mem::take(&mut self.holds.read);
         if wrote {
             offset = self.propagation.stream.offset();
@@ -227,20 +289,63 @@ impl Server {
             return;
         }
         let turn = self.holds.turn;
-        match session.held.back_mut() {
-            Some(last) if last.turn == turn => last.offset = last.offset.max(offset),
-            _ => {
-                let at = session.bytes_out + (before - session.sent.min(before)) as u64;
-                if session.held.is_empty() {
-                    self.holds.queue.insert((offset, session.id));
-                }
-                session.held.push_back(Held { at, offset, turn });
+        let at = session.bytes_out + (before - session.sent.min(before)) as u64;
+        let end = at + (session.out.len() - before) as u64;
+        if let Some(last) = session.held.back_mut()
+            && last.turn == turn
+        {
+            offset = offset.max(last.offset);
+            if last.end == at {
+                last.end = end;
+                last.replies += 1;
+                last.offset = offset;
+                self.holds.highest = self.holds.highest.max(offset);
+                return;
             }
         }
+        if session.held.is_empty() {
+            self.holds.queue.insert((offset, session.id));
+            self.holds.oldest.get_or_insert(now);
+        }
+        self.holds.highest = self.holds.highest.max(offset);
+        session.held.push_back(Held { at, end, replies: 1, offset, turn, since: now });
     }
 }
 
 impl Session {
+    /// Puts an error in the place of each held reply that waits for more than `offset` and is overdue; returns how many.
+    fn give_up_held(&mut self, offset: u64, error: &str, overdue: impl Fn(Instant) -> bool) -> u64 {
+        let given_up = |held: &Held| held.offset > offset && overdue(held.since);
+        if !self.held.iter().any(given_up) {
+            return 0;
+        }
+        let (sent, bytes_out) = (self.sent as u64, self.bytes_out);
+        let old = std::mem::take(&mut self.out);
+        // The output of a client that is cut off may be gone already.
+        let place = |at: u64| ((at.saturating_sub(bytes_out) + sent) as usize).min(old.len());
+        let mut out = Vec::with_capacity(old.len() - self.sent);
+        let (mut copied, mut count) = (self.sent, 0);
+        for held in &mut self.held {
+            let (start, end) = (place(held.at), place(held.end));
+            out.extend_from_slice(&old[copied..start]);
+            held.at = bytes_out + out.len() as u64;
+            if given_up(held) {
+                for _ in 0..held.replies {
+                    crate::Reply::new(&mut out, self.protocol).error(error);
+                }
+                count += u64::from(held.replies);
+                held.offset = 0;
+            } else {
+                out.extend_from_slice(&old[start..end]);
+            }
+            held.end = bytes_out + out.len() as u64;
+            copied = end;
+        }
+        out.extend_from_slice(&old[copied..]);
+        (self.out, self.sent) = (out, 0);
+        count
+    }
+
     /// Returns how many bytes of the output, from the first that was not sent, may be sent now.
     #[inline]
     pub fn sendable(&self) -> usize {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod acks;
 pub mod args;
 pub mod blocking;
 mod client_line;
@@ -15,6 +16,7 @@ pub mod cx;
 pub mod dispatch;
 pub mod effect;
 pub mod error;
+mod failover;
 pub mod gate;
 pub mod hold;
 pub mod host;
@@ -38,6 +40,7 @@ pub mod session;
 pub mod slowlog;
 pub mod stats;
 pub mod stream;
+mod synchronous;
 pub mod syntax;
 pub mod table;
 

@@ -34,9 +34,12 @@ pub(crate) struct Overhead {
     /// What the server used before it held any data.
     pub(crate) startup: usize,
     pub(crate) clients: usize,
+    /// What is kept for replicas beyond the backlog, with what their links take.
+    pub(crate) replicas: usize,
+    pub(crate) backlog: usize,
     pub(crate) dbs: Vec<DbOverhead>,
     pub(crate) keys: usize,
-    /// Startup, clients and tables together.
+    /// Startup, clients, replicas and tables together.
     pub(crate) total: usize,
     pub(crate) report: Report,
 }
@@ -51,18 +54,27 @@ impl Overhead {
     ) -> Overhead {
         let used = host.memory_used();
         server.stats.peak_memory = server.stats.peak_memory.max(used);
-        let clients = session.memory() + server.sessions.iter().map(Session::memory).sum::<usize>();
+        let of = |replicas: bool| {
+            let all = server.sessions.iter().chain([session]).filter(|session| session.replica == replicas);
+            all.map(Session::memory).sum::<usize>()
+        };
+        let clients = of(false);
+        let owed = server.replication.primary.owed_memory() as usize;
+        let backlog = server.replication.primary.buffer_memory() as usize - owed;
+        let replicas = of(true) + owed;
         let dbs: Vec<DbOverhead> = (keyspace.dbs.iter().enumerate())
             .filter(|(_, db)| !db.is_empty())
             .map(|(index, db)| DbOverhead { index, table: db.table.bytes() })
             .collect();
         let startup = server.startup_memory.min(used);
-        let total = startup + clients + dbs.iter().map(|db| db.table).sum::<usize>();
+        let total = startup + clients + replicas + backlog + dbs.iter().map(|db| db.table).sum::<usize>();
         Overhead {
             used,
             peak: server.stats.peak_memory,
             startup,
             clients,
+            replicas,
+            backlog,
             dbs,
             keys: keyspace.dbs.iter().map(|db| db.len()).sum(),
             total: total.min(used),

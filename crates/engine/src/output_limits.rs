@@ -23,6 +23,11 @@ impl Server {
         if session.unsent() < LARGE_OUTPUT && session.soft_limit_since.is_none() {
             return;
         }
+        // How far a replica may stay behind is known where the stream is kept.
+        if session.replica {
+            session.soft_limit_since = None;
+            return;
+        }
         self.limit_large_output(session, now);
     }
 

@@ -1,4 +1,4 @@
-//! CLIENT PAUSE: commands wait until a moment passes.
+//! CLIENT PAUSE: commands wait until a moment passes; and the pause of a failover, which ends when that does.
 
 use base::time::Instant;
 
@@ -8,6 +8,8 @@ pub struct Pause {
     pub until: Option<Instant>,
     /// Reads are paused too.
     pub all: bool,
+    /// Writes wait for a replica to take over; CLIENT UNPAUSE does not end that.
+    pub failover: bool,
 }
 
 impl Pause {
@@ -17,14 +19,15 @@ impl Pause {
         self.until = Some(self.until.map_or(until, |old| old.max(until)));
     }
 
-    /// Ends the pause at once.
+    /// Ends at once what CLIENT PAUSE began.
     pub fn end(&mut self) {
-        *self = Pause::default();
+        *self = Pause { failover: self.failover, ..Pause::default() };
     }
 
     /// Returns whether writes wait.
+    #[inline]
     pub fn writes(&self) -> bool {
-        self.until.is_some()
+        self.until.is_some() || self.failover
     }
 
     /// Returns whether reads wait too.

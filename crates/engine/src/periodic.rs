@@ -56,7 +56,7 @@ impl Engine {
             self.server.effects.push(Effect::Resume);
         }
         // A replica, or a server whose writes are paused, hides expired keys and leaves their deletion for later.
-        self.keyspace.keep_expired = self.server.pause.writes();
+        self.keyspace.keep_expired = self.server.keeps_expired();
         if std::mem::take(&mut self.schedule.evict) {
             self.make_room(host, now.unix_ms());
         }
@@ -147,8 +147,10 @@ impl Engine {
         let mut over = Vec::new();
         for session in self.server.sessions.iter_mut() {
             let idle = now.instant.saturating_since(session.last_active).as_secs();
-            let exempt =
-                session.blocked.is_some() || session.class() == session::Class::PubSub || session.monitor;
+            let exempt = session.blocked.is_some()
+                || session.class() == session::Class::PubSub
+                || session.monitor
+                || session.replicates();
             if timeout > 0 && idle > timeout && !exempt {
                 session.close(Closing::Now);
                 over.push(session.id);

@@ -13,11 +13,9 @@ use rdb::{Ages, Meta, SaveOptions};
 use replication::Content;
 use replication::primary::SnapshotId;
 
-use crate::blocking::OnTimeout;
-use crate::cx::on_timeout;
 use crate::dispatch::Engine;
 use crate::effect::{Effect, LogLevel};
-use crate::{Error, Host, Server, SessionId, commands};
+use crate::{Error, Host, Server, commands};
 
 /// What a child process is writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,22 +104,10 @@ pub struct Persistence {
     pub forks: u64,
     pub keys_loaded: u64,
     pub keys_expired: u64,
-    /// Clients that wait for what they wrote to be on the disk.
-    pub(crate) waiting: Vec<WaitsForLog>,
     /// Function libraries that a snapshot held: kept, so that the next one holds them, too.
     pub functions: Vec<Box<[u8]>>,
     /// The stop that is under way does not wait for a disk that hangs.
     pub stop_forced: bool,
-}
-
-/// A client in WAITAOF.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WaitsForLog {
-    pub(crate) session: SessionId,
-    /// The offset that must be on the disk.
-    pub(crate) written: u64,
-    /// It waits for nothing else.
-    pub(crate) alone: bool,
 }
 
 /// Writes are refused while so many bytes wait for the disk.
@@ -155,7 +141,6 @@ impl Persistence {
             forks: 0,
             keys_loaded: 0,
             keys_expired: 0,
-            waiting: Vec::new(),
             functions: Vec::new(),
             stop_forced: false,
         }
@@ -249,40 +234,9 @@ impl Engine {
 
     /// Takes what the log says of itself, and answers those who waited for it.
     pub fn log_advanced(&mut self, now: Now, figures: LogFigures) {
-        // Before its first base is on the disk a log holds nothing, whatever its file has.
-        let (durable, enabled) = ((!figures.starting).then_some(figures.durable), figures.enabled);
         self.server.persistence.log = figures;
         self.server.persistence.look_for_hindrances();
-        if !self.server.persistence.waiting.is_empty() {
-            self.tell_waiting(now, durable, enabled);
-        }
-    }
-
-    #[cold]
-    fn tell_waiting(&mut self, now: Now, durable: Option<u64>, enabled: bool) {
-        let mut waiting = std::mem::take(&mut self.server.persistence.waiting);
-        waiting.retain(|waits| {
-            // Whoever gave up, or is gone, may wait for something else by now, or another client have its place.
-            let session = self.server.sessions.get_mut(waits.session);
-            let blocked = session.and_then(|session| session.blocked.as_mut());
-            let Some(blocked) = blocked.filter(|blocked| blocked.wanted == Some(waits.written)) else {
-                return false;
-            };
-            if enabled && durable.is_none_or(|durable| waits.written > durable) {
-                return true;
-            }
-            blocked.wanted = None;
-            if enabled {
-                blocked.on_timeout = OnTimeout::Counts(1, 0);
-            }
-            if !enabled {
-                self.unblock(waits.session, now, |out, _| out.error(LOG_IS_OFF));
-            } else if waits.alone {
-                self.unblock(waits.session, now, on_timeout);
-            }
-            false
-        });
-        self.server.persistence.waiting = waiting;
+        self.look_at_acks(now);
     }
 
     /// Asks for a snapshot if enough has changed for long enough, or one was put off.

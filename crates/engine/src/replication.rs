@@ -16,9 +16,10 @@ use replication::settings::Credentials;
 use replication::{LinkId, Position, Primary, PrimarySettings, ReplId, Replica, ReplicaSettings};
 
 use crate::effect::Effect;
-use crate::hold::Hold;
-use crate::stream::Stream;
+use crate::failover::Failover;
 use crate::session::{Closing, Session, SessionId};
+use crate::stream::Stream;
+use crate::synchronous::Synchronous;
 use crate::{Engine, Host, Server};
 use resp::decode::Request;
 
@@ -37,6 +38,9 @@ pub struct Replication {
     pub ack_wanted: bool,
     /// The place in a history that the loaded files are of.
     pub loaded: Option<Position>,
+    /// There while a replica is about to take our place.
+    pub(crate) failover: Option<Failover>,
+    pub(crate) synchronous: Synchronous,
 }
 
 impl Replication {
@@ -44,12 +48,21 @@ impl Replication {
     pub(crate) fn new(config: &Config, run_id: &str, rng: &mut Rng, now: Now) -> Replication {
         let run_id = ReplId::parse(run_id.as_bytes()).expect("a run id has forty hexadecimal digits");
         let primary = Primary::new(primary_settings(config), run_id, rng.next_u64(), 0, now);
-        Replication { primary, replica: None, master: None, stream_db: 0, ack_wanted: false, loaded: None }
+        Replication {
+            primary,
+            replica: None,
+            master: None,
+            stream_db: 0,
+            ack_wanted: false,
+            loaded: None,
+            failover: None,
+            synchronous: Synchronous::default(),
+        }
     }
 
     /// Returns whether a replica is about to take our place (FAILOVER).
     pub fn failover_in_progress(&self) -> bool {
-        false
+        self.failover.is_some()
     }
 }
 
@@ -58,6 +71,46 @@ impl Server {
     #[inline]
     pub fn follows(&self) -> bool {
         self.replication.replica.is_some()
+    }
+
+    /// Returns whether writes may be refused for what replicas there are, or since this is one.
+    #[inline]
+    pub(crate) fn minds_replicas(&self) -> bool {
+        self.follows() || (self.config.min_replicas_to_write | self.config.synchronous_replicas) > 0
+    }
+
+    /// Returns whether expired keys are hidden and left where they are: to our master, or until a pause ends.
+    pub(crate) fn keeps_expired(&self) -> bool {
+        self.follows() || self.pause.writes()
+    }
+
+    /// Makes both ends of replication follow the configuration; `before` is what a replica was told last.
+    pub(crate) fn configure_replication(&mut self, now: Now, before: &ReplicaSettings) {
+        self.replication.primary.configure(now, primary_settings(&self.config));
+        let settings = replica_settings(&self.config, &self.run_id);
+        // What REPLICAOF allowed beyond the configuration stands until that changes.
+        if let Some(replica) = &mut self.replication.replica
+            && settings != *before
+        {
+            replica.configure(now, settings);
+        }
+        self.hold_for_replicas();
+    }
+
+    /// Ends the waits of all blocked clients: what they wait for will not happen on a replica.
+    fn unblock_all(&mut self) {
+        const UNBLOCKED: &str =
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        let blocked =
+            self.sessions.iter().filter_map(|session| Some((session.id, session.blocked.as_ref()?.row)));
+        for (id, row) in blocked.collect::<Vec<_>>() {
+            self.unblock(id, |out, _| out.error(UNBLOCKED));
+            self.stats.error(UNBLOCKED);
+            self.stats.per_command[row].failed += 1;
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.close(Closing::AfterReply);
+            }
+        }
     }
 
     /// Returns whether the stream of the master flows.
@@ -70,18 +123,14 @@ impl Server {
         self.replication.replica.as_ref().map(Replica::master)
     }
 
-    /// Returns which replies wait for replicas.
-    pub fn synchronous_hold(&self) -> Hold {
-        Hold::Nothing
-    }
-
-    /// Returns the offset up to which replies may leave, as far as replicas are concerned.
-    pub fn synchronous_release(&self) -> u64 {
-        u64::MAX
-    }
-
     /// Follows another master from now on, or nobody: what the server is changes at once, the links in the node's time.
     pub fn follow(&mut self, now: Now, follow: Follow) {
+        let master = follow.target.as_ref().map(|(host, port)| (host.clone().into_bytes(), *port));
+        if master.is_some() {
+            self.unblock_all();
+            self.replication.synchronous.demoted |= self.is_synchronous();
+        }
+        self.config.set_replicaof(master);
         let replication = &mut self.replication;
         let stream = &mut self.propagation.stream;
         let followed = replication.replica.take();
@@ -100,6 +149,7 @@ impl Server {
                 stream.set_offset(replication.primary.offset());
                 stream.forget_database();
                 self.listen_propagation = true;
+                self.hold_for_replicas();
             }
             Some((host, port)) => {
                 let position = match &followed {
@@ -152,21 +202,43 @@ pub fn session_of(link: LinkId) -> SessionId {
 /// Returns how a master is configured.
 pub fn primary_settings(config: &Config) -> PrimarySettings {
     let limit = &config.client_output_buffer_limit.replica;
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
     PrimarySettings {
+        backlog_size: config.repl_backlog_size,
+        backlog_ttl: Duration::from_secs(config.repl_backlog_ttl),
+        diskless: config.repl_diskless_sync,
+        diskless_delay: seconds(config.repl_diskless_sync_delay),
+        diskless_max_replicas: config.repl_diskless_sync_max_replicas as usize,
+        ping_period: seconds(config.repl_ping_replica_period),
+        timeout: seconds(config.repl_timeout),
         limit: Limit {
             hard: limit.hard_bytes,
             soft: limit.soft_bytes,
             soft_for: Duration::from_secs(limit.soft_secs),
         },
-        ..PrimarySettings::default()
+        max_lag: seconds(config.min_replicas_max_lag),
     }
 }
 
 /// Returns how a replica is configured; `run_id` names this run of the server.
 pub fn replica_settings(config: &Config, run_id: &str) -> ReplicaSettings {
     let run_id = ReplId::parse(run_id.as_bytes()).expect("a run id has forty hexadecimal digits");
-    let auth: Option<Credentials> = None;
-    ReplicaSettings { auth, ..ReplicaSettings::new(run_id, config.port) }
+    let auth = (!config.masterauth.is_empty()).then(|| Credentials {
+        user: (!config.masteruser.is_empty()).then(|| config.masteruser.clone()),
+        password: config.masterauth.clone(),
+    });
+    let port = match config.replica_announce_port {
+        0 => config.port,
+        port => port,
+    };
+    let address = String::from_utf8_lossy(&config.replica_announce_ip).into_owned();
+    ReplicaSettings {
+        timeout: Duration::from_secs(u64::from(config.repl_timeout)),
+        auth,
+        address: (!address.is_empty()).then_some(address),
+        accept_empty: config.replica_accept_empty_master,
+        ..ReplicaSettings::new(run_id, port)
+    }
 }
 
 impl Engine {
@@ -223,21 +295,26 @@ impl Engine {
     }
 
     /// Lets those look again who wait for replicas: one has acknowledged more than before, or left.
-    pub fn replicas_advanced(&mut self, _now: Now) {}
-
-    /// Does what is due of a failover, and for replies that wait for replicas.
-    pub fn tend_replication(&mut self, _now: Now) {}
-
-    /// Returns when [`Engine::tend_replication`] wants to be called.
-    pub fn replication_due(&self) -> Option<Instant> {
-        None
+    pub fn replicas_advanced(&mut self, now: Now) {
+        self.look_at_acks(now);
+        self.tend_failover(now);
     }
 
-    /// Says that the replica which was to take our place would not.
-    pub fn hand_over_refused(&mut self, _now: Now, _reason: &str) {}
+    /// Does what is due: a failover goes on, and whoever has waited too long for replicas is told.
+    pub fn tend_replication(&mut self, now: Now) {
+        self.tend_failover(now);
+        self.tend_synchronous(now);
+    }
+
+    /// Returns when [`Engine::tend_replication`] wants to be called next.
+    pub fn replication_due(&self) -> Option<Instant> {
+        [self.failover_due(), self.server.synchronous_due()].into_iter().flatten().min()
+    }
 
     /// Puts into force what follows from having become a master or a replica, or from a link that came or went.
-    pub fn replication_changed(&mut self, _now: Now) {
-        self.keyspace.keep_expired = self.server.follows() || self.server.pause.writes();
+    pub fn replication_changed(&mut self, now: Now) {
+        self.keyspace.keep_expired = self.server.keeps_expired();
+        self.listen();
+        self.tend_failover(now);
     }
 }

@@ -12,7 +12,11 @@ impl Engine {
     /// Returns false when nothing is left to evict and memory is still short.
     pub(crate) fn make_room(&mut self, host: &dyn Host, now_ms: i64) -> bool {
         let limit = self.server.config.maxmemory as usize;
-        if self.server.counted_memory(host) <= limit || self.server.persistence.loading().is_some() {
+        if self.server.counted_memory(host) <= limit
+            || self.server.persistence.loading().is_some()
+            || self.server.pause.writes()
+            || (self.server.follows() && self.server.config.replica_ignore_maxmemory)
+        {
             return true;
         }
         let Some((scope, order)) = commands::config::eviction(&self.server.config) else { return false };
@@ -58,9 +62,10 @@ fn eviction_us(tenacity: u32) -> u64 {
 }
 
 impl Server {
-    /// Returns the memory that `maxmemory` limits: not what the log holds until the disk takes it, since evicting keys would
-    /// only add to that.
+    /// Returns the memory that `maxmemory` limits: not what the log holds until the disk takes it, nor what is kept for
+    /// replicas beyond the backlog, since evicting keys would only add to that.
     pub(crate) fn counted_memory(&self, host: &dyn Host) -> usize {
-        host.memory_used().saturating_sub(self.persistence.log.buffered as usize)
+        let owed = self.replication.primary.owed_memory() + self.persistence.log.buffered;
+        host.memory_used().saturating_sub(owed as usize)
     }
 }

@@ -113,6 +113,12 @@ pub struct Multi {
     pub denies_oom: bool,
     /// One of the queued commands writes.
     pub writes: bool,
+    /// One of them may be passed on to replicas.
+    pub replicates: bool,
+    /// One of them must not be executed while data is being loaded.
+    pub denies_loading: bool,
+    /// One of them must not be answered out of what may be old.
+    pub denies_stale: bool,
 }
 
 /// A key under WATCH.
@@ -273,6 +279,11 @@ impl Session {
     /// Returns how many channels, patterns and shard channels the session listens to.
     pub fn subscribed(&self) -> bool {
         self.subscriptions.as_ref().is_some_and(|s| !s.is_empty())
+    }
+
+    /// Returns whether the link is a replica's, or our master's.
+    pub fn replicates(&self) -> bool {
+        self.replica || self.origin == Origin::Master
     }
 
     /// Returns the class by which the session's output is limited.

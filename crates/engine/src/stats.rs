@@ -79,11 +79,12 @@ pub struct Forgotten {
     pub lazyfreed: u64,
     pub reads: u64,
     pub writes: u64,
+    pub syncs: replication::primary::Stats,
 }
 
 impl Stats {
     /// Lets all counters begin anew; `report` says where the driver's stand.
-    pub fn reset(&mut self, report: &crate::host::Report) {
+    pub fn reset(&mut self, report: &crate::host::Report, syncs: replication::primary::Stats) {
         *self = Stats {
             peak_memory: self.peak_memory,
             forgotten: Forgotten {
@@ -91,6 +92,7 @@ impl Stats {
                 lazyfreed: report.lazyfreed,
                 reads: report.io_reads,
                 writes: report.io_writes,
+                syncs,
             },
             per_command: vec![CommandStats::default(); self.per_command.len()],
             ..Stats::default()

@@ -633,6 +633,30 @@ impl Primary {
         self.feeds.values().filter(|feed| feed.is_good(now, self.settings.max_lag)).count()
     }
 
+    /// Returns how many online replicas have acknowledged anything within that time.
+    pub fn heard_within(&self, now: Instant, time: Duration) -> usize {
+        let heard = |feed: &&Feed| feed.is_online() && now.saturating_since(feed.acked_at) <= time;
+        self.feeds.values().filter(heard).count()
+    }
+
+    /// Returns how many bytes of the stream a replica has still to be sent.
+    pub fn pending(&self, link: LinkId) -> u64 {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.pending(link))
+    }
+
+    /// Returns the bytes that the backlog takes, with what is kept for slow replicas.
+    pub fn buffer_memory(&self) -> u64 {
+        self.backlog.as_ref().map_or(0, Backlog::memory)
+    }
+
+    /// Returns the bytes that are kept for slow replicas alone.
+    pub fn owed_memory(&self) -> u64 {
+        self.backlog.as_ref().map_or(0, |backlog| match backlog.len() > backlog.size() {
+            true => backlog.memory().saturating_sub(backlog.size()),
+            false => 0,
+        })
+    }
+
     /// Returns whether a link is a replica's.
     pub fn is_replica(&self, link: LinkId) -> bool {
         self.feeds.contains_key(&link)

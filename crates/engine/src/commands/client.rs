@@ -4,7 +4,8 @@ use base::number::parse_i64;
 
 use crate::client_line;
 use crate::effect::Effect;
-use crate::session::{Class, Closing, ReplyMode, Session};
+use crate::replication::link_of;
+use crate::session::{Class, Closing, Origin, ReplyMode, Session};
 use crate::table::{self, Command, acl, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -183,24 +184,33 @@ fn list(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
     if args.left() == 2 && args.accept("TYPE") {
         let class = ClientType::parse(args.next()?)?;
         for session in everyone(cx).into_iter().filter(|session| class.covers(session)) {
-            client_line::push(&mut text, session, cx.server.table, cx.now.instant);
+            describe(cx, &mut text, session);
         }
     } else if args.left() > 1 && args.accept("ID") {
         let everyone = everyone(cx);
         for arg in args.rest() {
             let id = parse_i64(arg).ok_or(Error::text("ERR Invalid client ID"))?;
             if let Some(session) = everyone.iter().find(|session| session.client_id as i64 == id) {
-                client_line::push(&mut text, session, cx.server.table, cx.now.instant);
+                describe(cx, &mut text, session);
             }
         }
     } else {
         args.end()?;
         for session in everyone(cx) {
-            client_line::push(&mut text, session, cx.server.table, cx.now.instant);
+            describe(cx, &mut text, session);
         }
     }
     out.verbatim("txt", &text);
     Ok(())
+}
+
+/// Appends a session's line; what a replica has still to be sent counts as its output.
+fn describe(cx: &Cx<'_>, text: &mut Vec<u8>, session: &Session) {
+    let owed = match session.replica {
+        true => cx.server.replication.primary.pending(link_of(session)),
+        false => 0,
+    };
+    client_line::push_owed(text, session, cx.server.table, cx.now.instant, owed as usize);
 }
 
 /// Returns all sessions that are not being closed, oldest first, the executing one among them.
@@ -237,9 +247,8 @@ impl ClientType {
     /// Returns whether the session is of this type.
     pub(super) fn covers(self, session: &Session) -> bool {
         match self {
-            // No session is a master's: this server follows nobody.
-            ClientType::Master => false,
-            ClientType::Of(class) => session.class() == class,
+            ClientType::Master => session.origin == Origin::Master,
+            ClientType::Of(class) => session.origin != Origin::Master && session.class() == class,
         }
     }
 }
@@ -312,7 +321,7 @@ fn pause(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
 /// Lets everything go on.
 fn unpause(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     cx.server.pause.end();
-    cx.keys.space.keep_expired = false;
+    cx.keys.space.keep_expired = cx.server.keeps_expired();
     cx.server.effects.push(Effect::Resume);
     out.ok();
     Ok(())

@@ -12,6 +12,8 @@ use crate::persistence::{Child, Snapshot};
 use crate::session::Closing;
 use crate::{Args, Cx, Reply, Result};
 
+use super::info_replication;
+
 /// One section: its name, its title, when it is shown, and what writes its fields.
 struct Section {
     name: &'static str,
@@ -36,7 +38,7 @@ const SECTIONS: &[Section] = &[
     section("memory", "Memory", Shown::Default, memory),
     section("persistence", "Persistence", Shown::Default, persistence),
     section("stats", "Stats", Shown::Default, stats),
-    section("replication", "Replication", Shown::Default, replication),
+    section("replication", "Replication", Shown::Default, info_replication::replication),
     section("cpu", "CPU", Shown::Default, cpu),
     section("modules", "Modules", Shown::Default, modules),
     section("commandstats", "Commandstats", Shown::All, commandstats),
@@ -57,12 +59,12 @@ const fn section(
 
 /// The text of INFO as it grows, a `name:value` line for each field.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
     text: String,
 }
 
 impl Fields {
-    fn field(&mut self, name: impl Display, value: impl Display) {
+    pub(super) fn field(&mut self, name: impl Display, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = write!(self.text, "{name}:{value}\r\n");
     }
@@ -77,7 +79,7 @@ impl Fields {
         self.field(format_args!("{name}_human"), human(bytes));
     }
 
-    fn zeros(&mut self, names: &[&str]) {
+    pub(super) fn zeros(&mut self, names: &[&str]) {
         for name in names {
             self.field(name, 0);
         }
@@ -171,7 +173,7 @@ fn listeners(config: &Config) -> Vec<String> {
 
 fn clients(cx: &mut Cx<'_>, fields: &mut Fields) {
     let sessions = &cx.server.sessions;
-    let open = || sessions.iter().filter(|session| session.closing != Closing::Now);
+    let open = || sessions.iter().filter(|session| session.closing != Closing::Now && !session.replica);
     // The one that executes stands beside the table.
     fields.field("connected_clients", 1 + open().count());
     fields.field("cluster_connections", 0);
@@ -229,8 +231,11 @@ fn memory(cx: &mut Cx<'_>, fields: &mut Fields) {
         fields.field(format_args!("{name}_ratio"), format_args!("{:.2}", share.ratio));
         fields.field(format_args!("{name}_bytes"), share.bytes);
     }
-    fields.field("mem_not_counted_for_evict", cx.server.persistence.log.buffered);
-    fields.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
+    let owed = cx.server.replication.primary.owed_memory();
+    fields.field("mem_not_counted_for_evict", cx.server.persistence.log.buffered + owed);
+    fields.field("mem_replication_backlog", overhead.backlog);
+    fields.field("mem_total_replication_buffers", overhead.backlog + owed as usize);
+    fields.field("mem_clients_slaves", overhead.replicas);
     fields.field("mem_clients_normal", overhead.clients);
     fields.zeros(&["mem_cluster_links"]);
     fields.field("mem_aof_buffer", cx.server.persistence.log.buffered);
@@ -318,7 +323,11 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("instantaneous_input_repl_kbps", "0.00");
     fields.field("instantaneous_output_repl_kbps", "0.00");
     fields.field("rejected_connections", report.connections_rejected - stats.forgotten.connections_rejected);
-    fields.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    let syncs = cx.server.replication.primary.figures(cx.now.instant).stats;
+    let forgotten = stats.forgotten.syncs;
+    fields.field("sync_full", syncs.full - forgotten.full);
+    fields.field("sync_partial_ok", syncs.partial - forgotten.partial);
+    fields.field("sync_partial_err", syncs.partial_refused - forgotten.partial_refused);
     fields.field("expired_keys", recorder.expired);
     fields.field("expired_stale_perc", format_args!("{:.2}", stats.expired_stale_percent));
     fields.field("expired_time_cap_reached_count", stats.expired_time_cap_reached);
@@ -358,19 +367,6 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     fields.field("acl_access_denied_auth", stats.denied_logins);
     fields.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
-}
-
-fn replication(cx: &mut Cx<'_>, fields: &mut Fields) {
-    fields.field("role", "master");
-    fields.field("connected_slaves", 0);
-    fields.field("master_failover_state", "no-failover");
-    fields.field("master_replid", cx.server.replication.primary.history().id.as_str());
-    fields.field("master_replid2", "0".repeat(40));
-    fields.field("master_repl_offset", 0);
-    fields.field("second_repl_offset", -1);
-    fields.field("repl_backlog_active", 0);
-    fields.field("repl_backlog_size", 1_048_576);
-    fields.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
 fn cpu(cx: &mut Cx<'_>, fields: &mut Fields) {

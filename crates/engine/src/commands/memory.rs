@@ -78,8 +78,8 @@ fn stats(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     int(out, "peak.allocated", overhead.peak as i64);
     int(out, "total.allocated", overhead.used as i64);
     int(out, "startup.allocated", overhead.startup as i64);
-    int(out, "replication.backlog", 0);
-    int(out, "clients.slaves", 0);
+    int(out, "replication.backlog", overhead.backlog as i64);
+    int(out, "clients.slaves", overhead.replicas as i64);
     int(out, "clients.normal", overhead.clients as i64);
     int(out, "cluster.links", 0);
     int(out, "aof.buffer", 0);

@@ -10,6 +10,12 @@ use crate::table::{self, Command, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[
+    command("FAILOVER", super::failover::failover)
+        .summary("Gives the place of this master to one of its replicas, once that has everything.")
+        .since("6.2.0")
+        .complexity("O(1)")
+        .syntax("[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
+        .flags(&[table::ADMIN, table::NOSCRIPT, table::STALE]),
     command("PSYNC", psync)
         .summary("An internal command used in replication.")
         .since("2.8.0")
@@ -34,10 +40,12 @@ pub(super) const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .syntax("host port")
         .flags(&[table::NO_ASYNC_LOADING, table::ADMIN, table::NOSCRIPT, table::STALE]),
-    command("SYNC", psync)
-        .summary("An internal command used in replication.")
-        .since("1.0.0")
-        .flags(&[table::NO_ASYNC_LOADING, table::ADMIN, table::NO_MULTI, table::NOSCRIPT]),
+    command("SYNC", psync).summary("An internal command used in replication.").since("1.0.0").flags(&[
+        table::NO_ASYNC_LOADING,
+        table::ADMIN,
+        table::NO_MULTI,
+        table::NOSCRIPT,
+    ]),
 ];
 
 /// Makes the link a replica's, which is sent the data from here on.
@@ -109,7 +117,9 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
         return Err(Error::Arity("replicaof".into()));
     }
     let host = String::from_utf8_lossy(host).into_owned();
-    if !accept_empty && cx.server.master().is_some_and(|(name, at)| name.eq_ignore_ascii_case(&host) && at == port) {
+    if !accept_empty
+        && cx.server.master().is_some_and(|(name, at)| name.eq_ignore_ascii_case(&host) && at == port)
+    {
         let line = "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.";
         cx.server.log(LogLevel::Notice, line.into());
         out.simple("OK Already connected to specified master");

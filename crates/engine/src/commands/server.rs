@@ -216,12 +216,35 @@ fn time(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns the server's role: a master without replicas.
-fn role(_: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    out.array(3);
-    out.bulk(b"master");
-    out.int(0);
-    out.array(0);
+/// Returns the server's role: a master with its replicas, or a replica with its master.
+fn role(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
+    let replication = &cx.server.replication;
+    match &replication.replica {
+        None => {
+            let figures = replication.primary.figures(cx.now.instant);
+            let online = || figures.replicas.iter().filter(|replica| replica.state == "online");
+            out.array(3);
+            out.bulk(b"master");
+            out.int(figures.offset as i64);
+            out.array(online().count());
+            for replica in online() {
+                out.array(3);
+                out.bulk(replica.address.as_bytes());
+                out.bulk_int(i64::from(replica.port));
+                out.bulk_int(replica.acked as i64);
+            }
+        }
+        Some(replica) => {
+            let figures = replica.figures(cx.now.instant);
+            out.array(5);
+            out.bulk(b"slave");
+            out.bulk(figures.host.as_bytes());
+            out.int(i64::from(figures.port));
+            out.bulk(figures.state.as_bytes());
+            let position = figures.position.filter(|_| figures.link_up);
+            out.int(position.map_or(-1, |position| position.offset as i64));
+        }
+    }
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub(crate) fn queue(session: &mut Session, row: &Row, request: resp::decode::Req
     if !session.dirty_watch && !multi.refused {
         multi.denies_oom |= row.flags.has(table::DENYOOM);
         multi.writes |= row.flags.has(table::WRITE);
+        multi.replicates |= row.flags.has(table::WRITE | table::MAY_REPLICATE);
+        multi.denies_loading |= !row.flags.has(table::LOADING);
+        multi.denies_stale |= !row.flags.has(table::STALE);
         let request = OwnedRequest::new(request);
         multi.memory += size_of::<(usize, OwnedRequest)>() + request.memory();
         multi.queue.push((row.id, request));

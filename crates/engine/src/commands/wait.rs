@@ -1,12 +1,12 @@
-//! WAIT and WAITAOF: until others, or the log on the disk, have what was written. There are no replicas yet.
+//! WAIT and WAITAOF: until replicas, or the log on the disk, have what was written.
 
 use std::time::Duration;
 
 use base::number::parse_i64;
 use base::time::Instant;
 
-use crate::blocking::OnTimeout;
-use crate::persistence::{LOG_IS_OFF, WaitsForLog};
+use crate::acks::Acks;
+use crate::persistence::LOG_IS_OFF;
 use crate::table::{self, Command, acl, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -28,19 +28,22 @@ pub(super) const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
 ];
 
-/// Waits for replicas to acknowledge; without any, until the time is up.
+/// Waits for replicas to acknowledge what this client wrote, or until the time is up.
 fn wait(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
+    if cx.server.follows() {
+        return Err(Error::text(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+             configured to be writable (which is not the default) writes to replicas are just local and are not \
+             propagated.",
+        ));
+    }
     let replicas = args.int()?;
     let deadline = milliseconds(cx, args)?;
-    if replicas <= 0 {
-        out.int(0);
-    } else {
-        cx.wait_for([], deadline, OnTimeout::Int(0), out);
-    }
+    cx.wait_for_acks(Acks { offset: cx.session.written, replicas, logs: None }, deadline, out);
     Ok(())
 }
 
-/// Waits for logs to be on disk; without any, until the time is up.
+/// Waits for logs to be on disk, here and on replicas, or until the time is up.
 fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let local = args.int()?;
     if !(0..=1).contains(&local) {
@@ -48,24 +51,16 @@ fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     }
     let replicas = args.int_in(0..=i64::MAX, Error::text("ERR value is out of range, must be positive"))?;
     let deadline = milliseconds(cx, args)?;
-    let log = &cx.server.persistence.log;
-    if local > 0 && !log.enabled {
+    if cx.server.follows() {
+        return Err(Error::text(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
+             local and are not propagated.",
+        ));
+    }
+    if local > 0 && !cx.server.persistence.log.enabled {
         return Err(Error::text(LOG_IS_OFF));
     }
-    let here = i64::from(log.enabled && !log.starting && log.durable >= cx.session.written);
-    if here >= local && replicas == 0 {
-        crate::cx::on_timeout(out, OnTimeout::Counts(here, 0));
-    } else {
-        cx.wait_for([], deadline, OnTimeout::Counts(here, 0), out);
-        if let Some(blocked) = &mut cx.session.blocked
-            && here == 0
-        {
-            blocked.wanted = Some(cx.session.written);
-            let waits =
-                WaitsForLog { session: cx.session.id, written: cx.session.written, alone: replicas == 0 };
-            cx.server.persistence.waiting.push(waits);
-        }
-    }
+    cx.wait_for_acks(Acks { offset: cx.session.written, replicas, logs: Some(local) }, deadline, out);
     Ok(())
 }
 

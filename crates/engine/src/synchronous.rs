@@ -1,0 +1,147 @@
+//! The synchronous mode: a write is answered when enough replicas have it.
+//!
+//! ```text
+//!            acked                                    offset
+//!              │                                        │
+//!  stream ─────┼──────[SET a]────[SET b]────────────────┤
+//!              │         held: until `synchronous-replicas` replicas have acknowledged it,
+//!              │               or for `synchronous-timeout`, then -UNKNOWN
+//!              └ new writes: only while so many replicas were heard within `synchronous-lease`, else -NOREPLICAS
+//! ```
+//!
+//! Whoever was answered can rely on it: what was answered is on so many replicas. Reads wait as writes do when they would
+//! tell of what is not acknowledged. Which replies wait is the business of `hold`.
+
+use std::time::Duration;
+
+use base::time::{Instant, Now};
+use config::SynchronousCommit;
+use replication::primary::Commit;
+
+use crate::hold::Hold;
+use crate::{Engine, Server};
+
+/// What is known in the synchronous mode.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Synchronous {
+    /// Enough replicas had everything up to here, at one time or another.
+    acked: u64,
+    /// We have become a replica: what waits will never be known.
+    pub(crate) demoted: bool,
+    /// Replies that were given up.
+    pub(crate) unknown: u64,
+}
+
+/// What is answered when nobody knows whether a write will last.
+pub(crate) const UNKNOWN: &str = "UNKNOWN Not enough replicas have acknowledged in time what this reply would tell of: \
+it is in force here, and may last or be lost.";
+
+impl Server {
+    /// Returns whether writes wait for replicas.
+    #[inline]
+    pub fn is_synchronous(&self) -> bool {
+        self.config.synchronous_replicas > 0 && !self.follows()
+    }
+
+    /// Returns which replies wait for replicas.
+    pub fn synchronous_hold(&self) -> Hold {
+        if self.is_synchronous() { Hold::WritesAndReads } else { Hold::Nothing }
+    }
+
+    /// Begins to hold replies where the synchronous mode has just begun: the next command may come before the turn ends.
+    pub(crate) fn hold_for_replicas(&mut self) {
+        let hold = self.synchronous_hold();
+        if hold > self.holds.what() {
+            self.hold_replies(hold);
+        }
+    }
+
+    /// Returns the offset up to which everything may be told as far as replicas go, and asks them where something waits.
+    ///
+    /// Called once a turn, with all that was executed handed to the replication and no session executing; before the wishes
+    /// of the master's side are looked at.
+    pub fn synchronous_release(&mut self) -> u64 {
+        let known = &mut self.replication.synchronous;
+        if std::mem::take(&mut known.demoted) {
+            let acked = known.acked;
+            self.give_up(acked, |_| true);
+        }
+        if !self.is_synchronous() {
+            self.replication.synchronous.acked = 0;
+            return u64::MAX;
+        }
+        let replicas = self.config.synchronous_replicas as usize;
+        let acked = self.replication.primary.acked_by(replicas, self.commit_level());
+        let known = &mut self.replication.synchronous;
+        // A replica that has left had what it acknowledged.
+        known.acked = known.acked.max(acked);
+        let acked = known.acked;
+        if self.holds.waits_for_more_than(acked) {
+            self.ask_replicas();
+        }
+        acked
+    }
+
+    /// Asks replicas how far they are; during a failover they are left to say so by themselves, as the stream must not grow.
+    pub(crate) fn ask_replicas(&mut self) {
+        if !self.pause.failover {
+            self.replication.primary.request_acks();
+        }
+    }
+
+    fn commit_level(&self) -> Commit {
+        match self.config.synchronous_commit {
+            SynchronousCommit::Received => Commit::Received,
+            SynchronousCommit::Fsynced => Commit::Fsynced,
+        }
+    }
+
+    /// Returns how many replicas were heard within the lease.
+    pub(crate) fn leased_replicas(&self, now: Instant) -> usize {
+        let lease = Duration::from_millis(u64::from(self.config.synchronous_lease));
+        self.replication.primary.heard_within(now, lease)
+    }
+
+    /// Returns whether writes are refused for want of replicas.
+    #[cold]
+    pub(crate) fn lacks_replicas(&self, now: Instant) -> bool {
+        let config = &self.config;
+        let few = |least: u32, replicas: usize| (replicas as u64) < u64::from(least);
+        !self.follows()
+            && ((config.min_replicas_to_write > 0
+                && config.min_replicas_max_lag > 0
+                && few(config.min_replicas_to_write, self.replication.primary.good_replicas(now)))
+                || (config.synchronous_replicas > 0
+                    && few(config.synchronous_replicas, self.leased_replicas(now))))
+    }
+
+    /// Returns the offset that enough replicas have come up to.
+    pub(crate) fn acked(&self) -> u64 {
+        self.replication.synchronous.acked
+    }
+
+    /// Answers that nobody knows, where something has waited for replicas since a moment for which `overdue` holds.
+    fn give_up(&mut self, acked: u64, overdue: impl Fn(Instant) -> bool) {
+        let given_up = self.give_up_held(acked, UNKNOWN, overdue);
+        self.replication.synchronous.unknown += given_up;
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(u64::from(self.config.synchronous_timeout))
+    }
+
+    /// Returns when something may have waited too long.
+    pub(crate) fn synchronous_due(&self) -> Option<Instant> {
+        self.is_synchronous().then(|| self.holds.oldest()).flatten().map(|since| since + self.patience())
+    }
+}
+
+impl Engine {
+    /// Answers those whose replies have waited too long for replicas.
+    pub(crate) fn tend_synchronous(&mut self, now: Now) {
+        if self.server.synchronous_due().is_some_and(|due| due <= now.instant) {
+            let (acked, patience) = (self.server.acked(), self.server.patience());
+            self.server.give_up(acked, |since| since + patience <= now.instant);
+        }
+    }
+}
