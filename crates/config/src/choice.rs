@@ -106,7 +106,7 @@ choices! {
         /// Without a file where there is no data that a broken link could take away.
         OnEmptyDb = "on-empty-db",
         /// Without a file, beside the data, which is replaced when all has arrived.
-        Swapdb = "swapdb",
+        SwapDb = "swapdb",
     }
 }
 
