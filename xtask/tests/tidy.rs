@@ -16,8 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("keyspace", &["base", "structures"]),
     ("config", &["base"]),
     ("rdb", &["base", "keyspace", "structures"]),
-    ("engine", &["base", "config", "keyspace", "rdb", "resp", "structures"]),
-    ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "resp", "structures"]),
+    ("engine", &["base", "config", "keyspace", "rdb", "replication", "resp", "structures"]),
+    ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("testkit", &[]),
     (

@@ -277,7 +277,16 @@ fn meta(server: &Server, now: Now, used_memory: usize, aof_base: bool) -> Meta {
         ("ctime", now.unix_secs().to_string()),
         ("used-mem", used_memory.to_string()),
     ];
-    Meta { aux, aof_base, functions: server.persistence.functions.clone() }
+    let meta = Meta { aux, aof_base, functions: server.persistence.functions.clone() };
+    let replication = &server.replication;
+    if !replication.primary.listens() {
+        return meta;
+    }
+    let database = match server.follows() {
+        true => replication.stream_db,
+        false => server.propagation.stream.database(),
+    };
+    meta.replicated(database, replication.primary.history().id.as_str(), server.stream_offset())
 }
 
 fn options(server: &Server, now_ms: i64) -> SaveOptions {

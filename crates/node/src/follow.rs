@@ -93,7 +93,7 @@ const IN_FLIGHT_MAX: u64 = 16 << 20;
 impl Node {
     /// Returns whether a link is that to our master.
     #[inline]
-    pub(crate) fn is_master(&self, id: SessionId) -> bool {
+    pub fn is_master(&self, id: SessionId) -> bool {
         self.engine.server.replication.master == Some(id)
     }
 
@@ -160,7 +160,7 @@ impl Node {
     pub(crate) fn follow_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8]) {
         let server = &mut self.engine.server;
         server.stats.bytes_in += bytes.len() as u64;
-        
+
         if let Some(session) = server.sessions.get_mut(id) {
             session.bytes_in += bytes.len() as u64;
             session.last_active = now.instant;
@@ -363,8 +363,9 @@ impl Node {
                 &joined[..]
             }
         };
-        let (done, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut following.unit_passing).into_iter().partition(|range| range.end <= units.len());
+        let (done, left): (Vec<_>, Vec<_>) = std::mem::take(&mut following.unit_passing)
+            .into_iter()
+            .partition(|range| range.end <= units.len());
         following.unit_passing = left;
         for range in &mut following.unit_passing {
             // What is left counts from the front of the unit under way.
@@ -431,7 +432,9 @@ impl Node {
                 };
                 match taken {
                     Ok(()) => {
-                        if let Some(Intake { way: Way::Memory { rest: place }, .. }) = &mut self.following.intake {
+                        if let Some(Intake { way: Way::Memory { rest: place }, .. }) =
+                            &mut self.following.intake
+                        {
                             *place = rest;
                         }
                     }
@@ -443,7 +446,9 @@ impl Node {
 
     /// Hands what was gathered to the disk.
     fn write_snapshot_part(&mut self) {
-        let Some(Intake { way: Way::File { file, buffer, in_flight, len, .. }, .. }) = &mut self.following.intake else {
+        let Some(Intake { way: Way::File { file, buffer, in_flight, len, .. }, .. }) =
+            &mut self.following.intake
+        else {
             return;
         };
         if buffer.is_empty() {
@@ -459,7 +464,13 @@ impl Node {
     }
 
     /// Takes what became of a task for the snapshot's file.
-    pub(crate) fn snapshot_task_done(&mut self, now: Now, host: &dyn Host, id: TaskId, result: Result<(), DiskError>) {
+    pub(crate) fn snapshot_task_done(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        id: TaskId,
+        result: Result<(), DiskError>,
+    ) {
         if id.0 == NOT_OF_THE_LOG {
             // A file that nobody needs could not be removed: it is one that the next start removes.
             return;
@@ -509,7 +520,9 @@ impl Node {
 
     /// Lets the driver load the file that the snapshot went to.
     fn load_snapshot_file(&mut self, now: Now) {
-        let Some(Intake { guarded, way: Way::File { path, len, .. }, .. }) = &self.following.intake else { return };
+        let Some(Intake { guarded, way: Way::File { path, len, .. }, .. }) = &self.following.intake else {
+            return;
+        };
         let (path, guarded, len) = (path.clone(), *guarded, *len);
         self.begin_loading_sync(now, vec![(path, len)], false, guarded);
         self.effects.push_back(Effect::Load);
@@ -560,7 +573,8 @@ impl Node {
     /// Goes on with the master's data, which has taken the place of ours.
     pub(crate) fn snapshot_taken(&mut self, now: Now, host: &dyn Host) {
         let Some(intake) = self.following.intake.take() else { return };
-        let (id, offset) = (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
+        let (id, offset) =
+            (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
         let replication = &mut self.engine.server.replication;
         replication.primary.replaced(now, id, offset);
         replication.stream_db = 0;

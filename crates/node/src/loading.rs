@@ -362,7 +362,9 @@ impl Node {
 
     /// Begins to serve what our master sent.
     fn end_loading_sync(&mut self, now: Now, host: &dyn Host) {
-        if let Some(Sync { guarded: true, aside: Some(_), .. }) = self.loading.as_ref().and_then(|l| l.sync.as_ref()) {
+        if let Some(Sync { guarded: true, aside: Some(_), .. }) =
+            self.loading.as_ref().and_then(|l| l.sync.as_ref())
+        {
             let keys = self.loading.as_ref().map_or(0, |loading| loading.keys);
             if !self.snapshot_verified(now, host, keys) {
                 return;
@@ -379,7 +381,8 @@ impl Node {
         server.persistence.functions = sync.functions;
         server.persistence.keys_loaded = keys;
         let seconds = now.instant.saturating_since(started.instant).as_secs_f64();
-        server.log(LogLevel::Notice, format!("Done loading RDB, keys loaded: {keys}, in {seconds:.3} seconds"));
+        server
+            .log(LogLevel::Notice, format!("Done loading RDB, keys loaded: {keys}, in {seconds:.3} seconds"));
         self.snapshot_taken(now, host);
         self.settle(now, host);
     }
@@ -632,7 +635,9 @@ impl Loading {
         self.from_elsewhere |= self.manifest.is_none();
         match &mut self.reading {
             Reading::Ended => Ok((Ended::Whole, Vec::new())),
-            Reading::Front if matches!(role, Role::Snapshot | Role::Verified | Role::Sync) => Err("the file is empty".into()),
+            Reading::Front if matches!(role, Role::Snapshot | Role::Verified | Role::Sync) => {
+                Err("the file is empty".into())
+            }
             Reading::Front if rest.is_empty() => {
                 self.tail = Some(Tail { len: 0, checked: true });
                 Ok((Ended::Whole, Vec::new()))

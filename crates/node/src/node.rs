@@ -275,15 +275,16 @@ impl Node {
         }
     }
 
-    /// Says that the first `count` bytes of [`Node::output`] were sent.
+    /// Says that the first `count` bytes of [`Node::output`] were sent; returns whether there may be others behind them.
     #[inline]
-    pub fn sent(&mut self, id: SessionId, count: usize) {
+    pub fn sent(&mut self, id: SessionId, count: usize) -> bool {
         self.engine.server.stats.bytes_out += count as u64;
-        let Some(session) = self.engine.server.sessions.get_mut(id) else { return };
+        let Some(session) = self.engine.server.sessions.get_mut(id) else { return false };
         session.bytes_out += count as u64;
         if session.replica && session.unsent() == 0 {
             let link = link_of(session);
-            return self.replica_sent(id, link, count);
+            self.replica_sent(id, link, count);
+            return true;
         }
         session.sent += count;
         if session.sent == session.out.len() {
@@ -297,6 +298,7 @@ impl Node {
             session.out.drain(..session.sent);
             session.sent = 0;
         }
+        session.replica
     }
 
     /// Returns whether the link is to be closed.

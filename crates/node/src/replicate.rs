@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// Returns what is to be sent to a replica.
-    pub(crate) fn replica_output(&self, id: SessionId, session: &Session) -> &[u8] {
+    pub(crate) fn replica_output<'a>(&'a self, id: SessionId, session: &'a Session) -> &'a [u8] {
         if session.unsent() > 0 {
             return &session.out[session.sent..];
         }

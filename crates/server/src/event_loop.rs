@@ -8,9 +8,11 @@
 //! writing is registered only while a socket is full. Tokens of connections are session ids.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use base::time::Now;
@@ -22,7 +24,7 @@ use mio::{Events, Poll, Registry, Token, Waker};
 use node::{Closing, Effect, Input, Node, Peer};
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::connection::{Connection, Stream};
+use crate::connection::{Connection, FileToSend, Stream};
 use crate::host::Machine;
 use crate::listener::{self, Place};
 use crate::loader::{Loader, Step};
@@ -43,6 +45,9 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 /// After so many full reads in a row the other links get their turn.
 const READS_IN_A_ROW: usize = 16;
 
+/// After so many writes in a row the other links get their turn.
+const WRITES_IN_A_ROW: usize = 16;
+
 /// Connections accepted in a row.
 const ACCEPTS_IN_A_ROW: usize = 1000;
 
@@ -54,6 +59,12 @@ const CHILD_LEAVES: Duration = Duration::from_millis(2);
 
 /// How long to wait before a connection is accepted again that there was no descriptor for.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The name of a master that is being looked up.
+struct Lookup {
+    id: SessionId,
+    heard: Receiver<io::Result<SocketAddr>>,
+}
 
 /// Everything that the loop works with.
 pub(crate) struct EventLoop {
@@ -67,6 +78,8 @@ pub(crate) struct EventLoop {
     loader: Option<Loader>,
     /// There is more to load at once.
     loads: bool,
+    /// The server has said that it is ready.
+    served: bool,
     supervised: Supervised,
     /// By session id.
     connections: Vec<Option<Connection>>,
@@ -75,9 +88,15 @@ pub(crate) struct EventLoop {
     filled: usize,
     /// What has been read and not executed.
     inputs: Vec<Input>,
+    /// A part of a file on its way to a replica.
+    file_part: Vec<u8>,
     now: Now,
     /// Links that may have more to read than they got time for.
     unread: Vec<SessionId>,
+    /// Links that may have more to send than they got time for.
+    unsent: Vec<SessionId>,
+    /// Names of masters that are being looked up.
+    lookups: Vec<Lookup>,
     /// Listeners that may have more to accept.
     unaccepted: Vec<Place>,
     /// There was no descriptor for a new connection.
@@ -112,13 +131,17 @@ impl EventLoop {
             storage,
             loader: Some(loader),
             loads: true,
+            served: false,
             supervised,
             connections: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             filled: 0,
             inputs: Vec::new(),
+            file_part: Vec::new(),
             now,
             unread: Vec::new(),
+            unsent: Vec::new(),
+            lookups: Vec::new(),
             unaccepted: Vec::new(),
             out_of_files: false,
             exit: None,
@@ -153,7 +176,7 @@ impl EventLoop {
                         self.read(id, ended);
                     }
                     if event.is_writable() {
-                        self.send(id, true);
+                        self.writable(id);
                     }
                 }
             }
@@ -162,6 +185,7 @@ impl EventLoop {
                 self.carry_out();
             }
             self.go_on();
+            self.look_up();
             self.execute();
             self.load();
             if self.node.poll_timeout().is_some_and(|at| at <= self.now.instant) {
@@ -172,6 +196,8 @@ impl EventLoop {
             while let Some(id) = self.node.poll_output() {
                 self.send(id, false);
             }
+            // What was sent may let a machine ask for something.
+            self.carry_out();
             if let Some(code) = self.exit {
                 return code;
             }
@@ -207,7 +233,14 @@ impl EventLoop {
                 Ok(Step::Done) => {
                     (self.loader, self.loads) = (None, false);
                     self.carry_out();
-                    self.ready();
+                    if !self.served {
+                        self.served = true;
+                        self.ready();
+                    }
+                    break;
+                }
+                Err(reason) if self.node.loading_failed(self.now, &self.machine, reason.clone()) => {
+                    (self.loader, self.loads) = (None, false);
                     break;
                 }
                 Err(reason) => {
@@ -235,7 +268,11 @@ impl EventLoop {
 
     /// Returns how long the next wait for events may last.
     fn wait(&self) -> Option<Duration> {
-        if self.loads || !self.unread.is_empty() || (!self.unaccepted.is_empty() && !self.out_of_files) {
+        if self.loads
+            || !self.unread.is_empty()
+            || !self.unsent.is_empty()
+            || (!self.unaccepted.is_empty() && !self.out_of_files)
+        {
             return Some(Duration::ZERO);
         }
         let wait = self.node.poll_timeout().map(|at| at.saturating_since(self.now.instant));
@@ -253,6 +290,9 @@ impl EventLoop {
                 self.read(id, false);
             }
         }
+        for id in std::mem::take(&mut self.unsent) {
+            self.send(id, false);
+        }
         if !self.unaccepted.is_empty() {
             self.out_of_files = false;
             for place in std::mem::take(&mut self.unaccepted) {
@@ -264,15 +304,18 @@ impl EventLoop {
     /// Reads what a link sent, to be executed with what others sent; `ended` says that nothing will follow it.
     fn read(&mut self, id: SessionId, ended: bool) {
         for _ in 0..READS_IN_A_ROW {
+            if !self.node.wants_input(id) {
+                return;
+            }
             let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
             let room = self.buffer.len() - self.filled;
             match connection.read(&mut self.buffer[self.filled..]) {
-                Ok(0) => return self.close(id),
+                Ok(0) => return self.close_because(id, "the master closed the connection"),
                 Ok(count) => {
                     self.machine.reads.set(self.machine.reads.get() + 1);
                     self.inputs.push(Input { link: id, start: self.filled, end: self.filled + count });
                     self.filled += count;
-                    if self.buffer.len() - self.filled < READ_BYTES_MIN {
+                    if self.buffer.len() - self.filled < READ_BYTES_MIN || self.node.is_master(id) {
                         self.execute();
                     }
                     // A socket that gave less than asked for is empty, and will say so when it is not; so that an end is
@@ -284,7 +327,7 @@ impl EventLoop {
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return,
                     ErrorKind::Interrupted => {}
-                    _ => return self.close(id),
+                    _ => return self.close_because(id, &reason(&error)),
                 },
             }
         }
@@ -305,7 +348,9 @@ impl EventLoop {
     /// Sends what a link has to be sent, as far as its socket takes it, and closes it where that is due.
     #[inline]
     fn send(&mut self, id: SessionId, writable: bool) {
-        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else {
+            return self.forget(id);
+        };
         let output = self.node.output(id);
         let closing = self.node.closing(id);
         if closing == Closing::Now {
@@ -321,11 +366,15 @@ impl EventLoop {
                 Ok(count) => {
                     left -= count;
                     self.machine.writes.set(self.machine.writes.get() + 1);
-                    self.node.sent(id, count);
+                    if self.node.sent(id, count) && left == 0 {
+                        return self.send_more(id, closing);
+                    }
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return self.close(id),
+                Err(error) => return self.close_because(id, &reason(&error)),
             }
+        } else if connection.file.is_some() {
+            return self.send_more(id, closing);
         }
         if left == 0 && closing == Closing::AfterReply {
             return self.close(id);
@@ -335,13 +384,154 @@ impl EventLoop {
         }
     }
 
+    /// Ends a session that has no connection yet: its master's name is still being looked up.
+    #[cold]
+    fn forget(&mut self, id: SessionId) {
+        if self.node.closing(id) == Closing::Now {
+            self.lookups.retain(|lookup| lookup.id != id);
+            self.node.close(id);
+        }
+    }
+
+    /// Goes on with a replica's link: there may be more of the stream, or a file.
+    #[cold]
+    fn send_more(&mut self, id: SessionId, closing: Closing) {
+        for _ in 0..WRITES_IN_A_ROW {
+            let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+            let output = self.node.output(id);
+            let (len, sent) = match output.is_empty() {
+                false => (output.len(), connection.write(output)),
+                true if connection.file.is_some() => {
+                    let sent = connection.send_file(&mut self.file_part);
+                    (
+                        0,
+                        sent.map(|(count, whole)| {
+                            self.node.file_sent(self.now, id, whole);
+                            count
+                        }),
+                    )
+                }
+                true if closing == Closing::AfterReply => return self.close(id),
+                true => (0, Ok(0)),
+            };
+            match sent {
+                Ok(0) => {
+                    if connection.wait_to_write(false, &self.registry, Token(id.0 as usize)).is_err() {
+                        self.close(id);
+                    }
+                    return;
+                }
+                Ok(count) => {
+                    self.machine.writes.set(self.machine.writes.get() + 1);
+                    if len > 0 {
+                        self.node.sent(id, count);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if connection.wait_to_write(true, &self.registry, Token(id.0 as usize)).is_err() {
+                        self.close(id);
+                    }
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(id),
+            }
+        }
+        self.unsent.push(id);
+    }
+
+    /// Goes on with a link that can be written to.
+    fn writable(&mut self, id: SessionId) {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        if connection.opening {
+            match connection.opened() {
+                Ok(None) => return,
+                Ok(Some(local)) => {
+                    let descriptor = connection.descriptor();
+                    if let Some(session) = self.node.engine.server.sessions.get_mut(id) {
+                        (session.local_addr, session.fd) = (local.to_string().into(), descriptor);
+                    }
+                    self.node.connected(self.now, &self.machine, id);
+                    self.carry_out();
+                }
+                Err(error) => return self.close_because(id, &reason(&error)),
+            }
+        }
+        self.send(id, true);
+    }
+
+    /// Opens a link to a master: at once if it is an address, else when its name has been looked up.
+    fn connect(&mut self, id: SessionId, host: &str, port: u16) {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return self.connect_to(id, Ok(SocketAddr::new(address, port)));
+        }
+        let (tell, heard) = std::sync::mpsc::sync_channel(1);
+        let (waker, name) = (self.storage.waker(), host.to_owned());
+        let thread = std::thread::Builder::new().name("look-up".into()).spawn(move || {
+            let found = (name.as_str(), port).to_socket_addrs().and_then(|mut found| {
+                found.next().ok_or_else(|| io::Error::other("the name has no address"))
+            });
+            // Nobody may be there any more to hear it.
+            let _ = tell.send(found);
+            let _ = waker.wake();
+        });
+        match thread {
+            Ok(_) => self.lookups.push(Lookup { id, heard }),
+            Err(error) => self.connect_to(id, Err(error)),
+        }
+    }
+
+    /// Takes the addresses that have been found.
+    fn look_up(&mut self) {
+        let mut found = Vec::new();
+        self.lookups.retain(|lookup| match lookup.heard.try_recv() {
+            Ok(address) => {
+                found.push((lookup.id, address));
+                false
+            }
+            Err(TryRecvError::Empty) => true,
+            Err(TryRecvError::Disconnected) => false,
+        });
+        for (id, address) in found {
+            self.connect_to(id, address);
+        }
+    }
+
+    fn connect_to(&mut self, id: SessionId, address: io::Result<SocketAddr>) {
+        // The node may have thought better of it meanwhile.
+        if !self.node.is_master(id) {
+            return;
+        }
+        let slot = id.0 as usize;
+        match address.and_then(|address| Connection::open(address, &self.registry, Token(slot))) {
+            Ok(connection) => {
+                if self.connections.len() <= slot {
+                    self.connections.resize_with(slot + 1, || None);
+                }
+                self.connections[slot] = Some(connection);
+            }
+            Err(error) => {
+                self.node.disconnected(self.now, &self.machine, id, &reason(&error));
+                self.carry_out();
+            }
+        }
+    }
+
     /// Ends a link, after executing what it said before.
     fn close(&mut self, id: SessionId) {
+        self.close_because(id, "the connection was closed");
+    }
+
+    fn close_because(&mut self, id: SessionId, why: &str) {
         self.execute();
         if let Some(slot) = self.connections.get_mut(id.0 as usize)
             && slot.take().is_some()
         {
-            self.node.close(id);
+            if self.node.is_master(id) {
+                self.node.disconnected(self.now, &self.machine, id, why);
+            } else {
+                self.node.close(id);
+            }
             self.carry_out();
         }
     }
@@ -476,12 +666,36 @@ impl EventLoop {
                 storage.fork(registry, node, machine, kind, &path, rename_to.as_deref());
             }
             Effect::KillChild => self.storage.kill_child(),
+            Effect::Connect { session, host, port } => self.connect(session, &host, port),
+            Effect::NextPiece(_) => self.storage.next_piece(&mut self.node, &self.machine),
+            Effect::SendFile { session, path } => self.begin_file(session, &path),
+            Effect::Listen(session) => self.unread.push(session),
+            Effect::Load => {
+                self.loader = Loader::of_node(&self.node, self.storage.waker());
+                self.loads = self.loader.is_some();
+            }
             // These the node keeps for itself.
-            Effect::Unblocked(_)
+            Effect::Follow
+            | Effect::Unblocked(_)
             | Effect::Resume
             | Effect::Save
             | Effect::RewriteLog
             | Effect::Reconfigured => {}
+        }
+    }
+
+    /// Sends a file on a link, behind what the link has to send.
+    fn begin_file(&mut self, id: SessionId, path: &str) {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        match FileToSend::open(Path::new(path)) {
+            Ok(file) => {
+                connection.file = Some(file);
+                self.unsent.push(id);
+            }
+            Err(error) => {
+                log::warning(&format!("SYNC failed. Can't open the snapshot {path}: {}", reason(&error)));
+                self.close(id);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -99,6 +100,55 @@ pub(crate) struct Target<'a> {
     pub(crate) rename_to: Option<&'a Path>,
     /// Whether to write to the device part by part, rather than all at the end.
     pub(crate) incremental_sync: bool,
+}
+
+/// Writes what `write` makes to a process that takes it piece by piece; the error is said in words.
+pub(crate) fn write_pieces(
+    pipe: &UnixStream,
+    counter: Rc<Cell<u64>>,
+    write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
+) -> Result<Written, String> {
+    let mut sink = PieceSink { pipe, buffer: Vec::with_capacity(BUFFER), written: Rc::clone(&counter) };
+    let keys = write(&mut sink).map_err(|error| error.reason)?;
+    sink.flush().map_err(|error| error.reason)?;
+    Ok(Written { keys, bytes: counter.get() })
+}
+
+/// The way to a process that takes what is written piece by piece.
+struct PieceSink<'a> {
+    pipe: &'a UnixStream,
+    buffer: Vec<u8>,
+    written: Rc<Cell<u64>>,
+}
+
+impl Sink for PieceSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        if bytes.len() > BUFFER - self.buffer.len() {
+            self.flush()?;
+        }
+        if bytes.len() >= BUFFER {
+            return self.send(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl PieceSink<'_> {
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let sent = self.send(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        sent
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        let mut pipe = self.pipe;
+        pipe.write_all(bytes).map_err(|error| SinkError { reason: error.to_string() })?;
+        self.written.set(self.written.get() + bytes.len() as u64);
+        Ok(())
+    }
 }
 
 /// What has been written.

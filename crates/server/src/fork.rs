@@ -29,7 +29,7 @@ pub(crate) const PANICKED: i32 = 101;
 ///
 /// The child ends with the thread that calls this. Of the parent's descriptors it keeps the standard streams and `keep`:
 /// a connection that the parent closes is closed then, and not when the child ends.
-pub(crate) fn fork(keep: RawFd, work: impl FnOnce() -> i32) -> io::Result<Pid> {
+pub(crate) fn fork(keep: &[RawFd], work: impl FnOnce() -> i32) -> io::Result<Pid> {
     // SAFETY: an all-zero set is a set of signals, and is filled before it is read; the pointers are to locals; a default
     // action installs no code.
     let old = unsafe {
@@ -120,19 +120,26 @@ fn follow(parent: u32) {
 }
 
 /// Closes every descriptor but the standard streams and `keep`.
-fn close_descriptors(keep: RawFd) {
+fn close_descriptors(keep: &[RawFd]) {
     let close_range = |from: RawFd, to: libc::c_uint| {
         // SAFETY: the call takes numbers only. Whatever owned these descriptors is never used in this process.
         from as libc::c_uint > to || unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) } == 0
     };
-    if close_range(3, (keep - 1) as libc::c_uint) && close_range(keep + 1, libc::c_uint::MAX) {
+    let mut kept = keep.to_vec();
+    kept.sort_unstable();
+    let (mut from, mut closed) = (3, true);
+    for keep in &kept {
+        closed &= close_range(from, (keep - 1) as libc::c_uint);
+        from = keep + 1;
+    }
+    if closed && close_range(from, libc::c_uint::MAX) {
         return;
     }
     // A kernel before 5.9 closes one at a time.
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> =
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for descriptor in open.into_iter().filter(|&descriptor| descriptor > 2 && descriptor != keep) {
+    for descriptor in open.into_iter().filter(|&descriptor| descriptor > 2 && !keep.contains(&descriptor)) {
         // SAFETY: as above.
         unsafe { libc::close(descriptor) };
     }

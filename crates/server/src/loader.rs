@@ -70,8 +70,17 @@ impl Loader {
         let old_log = Path::new(OsStr::from_bytes(name)).is_file();
         let mut size_of = |path: &str| fs::metadata(path).ok().map(|found| found.len());
         node.begin_loading(machine.clock.now(), manifest.as_deref(), old_log, &mut size_of)?;
+        Ok(Loader::new(waker))
+    }
+
+    /// Begins to load what the node asks for while it serves; nothing if it has changed its mind.
+    pub(crate) fn of_node(node: &Node, waker: Arc<Waker>) -> Option<Loader> {
+        node.file_to_load().map(|_| Loader::new(waker))
+    }
+
+    fn new(waker: Arc<Waker>) -> Loader {
         let now = Instant::now();
-        Ok(Loader {
+        Loader {
             waker,
             reading: None,
             rest: Vec::new(),
@@ -81,7 +90,7 @@ impl Loader {
             shown: now,
             keys_counted: 0,
             delay_left: Duration::ZERO,
-        })
+        }
     }
 
     /// Loads a little more.
@@ -132,7 +141,7 @@ impl Loader {
             Piece::End => {
                 let path = path.clone();
                 self.load_rest(node, machine)?;
-                if let Ended::Torn(offset) = node.file_ended(&self.rest)? {
+                if let Ended::Torn(offset) = node.file_ended(machine, &self.rest)? {
                     log::warning(&format!("{path} was loaded up to offset {offset}"));
                 }
                 self.rest = Vec::new();

@@ -52,6 +52,9 @@ const LEAVE_AFTER: Duration = Duration::from_secs(1);
 /// Looking for copied pages may take this part of the child's time.
 const DUTY: u32 = 100;
 
+/// The length of a piece at most.
+const PIECE_MAX: usize = 512 << 10;
+
 /// The clock is looked at after so many keys, or so many bytes.
 const KEYS_UNSEEN: u64 = 256;
 const BYTES_UNSEEN: u64 = 1 << 20;
@@ -60,6 +63,8 @@ const BYTES_UNSEEN: u64 = 1 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) target: Target<'a>,
+    /// Nothing goes to the target: this process is handed the bytes, see [`Snapshot::take_piece`].
+    pub(crate) in_pieces: bool,
     /// The name in the process' title: `redis-rdb-bgsave`, `redis-aof-rewrite`.
     pub(crate) name: &'a str,
     pub(crate) config: &'a Config,
@@ -76,6 +81,8 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Snapshot {
     pid: Pid,
     pipe: UnixStream,
+    /// Where the bytes of one in pieces come from.
+    pieces: Option<UnixStream>,
     received: Vec<u8>,
     progress: Progress,
     fork_time: Duration,
@@ -147,11 +154,25 @@ impl Snapshot {
         // Where the file is stays true when this process moves to another directory.
         let temporary = std::path::absolute(job.target.temporary)?;
 
+        let (mut pieces, mut their_pieces) = (None, None);
+        if job.in_pieces {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            // The child is not to wait for this process after every few pages.
+            let _ = socket2::SockRef::from(&theirs).set_send_buffer_size(PIECE_MAX);
+            let mut ours = UnixStream::from_std(ours);
+            registry.register(&mut ours, token, Interest::READABLE)?;
+            (pieces, their_pieces) = (Some(ours), Some(theirs));
+        }
+        let keep: Vec<_> = std::iter::once(theirs.as_raw_fd())
+            .chain(their_pieces.as_ref().map(AsRawFd::as_raw_fd))
+            .collect();
         let start = Instant::now();
-        let pid = fork(theirs.as_raw_fd(), || run(job, &theirs, write))?;
+        let pid = fork(&keep, || run(job, &theirs, their_pieces.as_ref(), write))?;
         Ok(Snapshot {
             pid,
             pipe,
+            pieces,
             received: Vec::new(),
             progress: Progress::default(),
             fork_time: start.elapsed(),
@@ -208,6 +229,33 @@ impl Snapshot {
             files::discard(&self.temporary);
         }
         State::Done(result)
+    }
+
+    /// Returns whether the snapshot comes in pieces.
+    pub(crate) fn has_pieces(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    /// Returns the next bytes of a snapshot in pieces: none yet, or an empty piece at its end.
+    pub(crate) fn take_piece(&mut self) -> Option<Vec<u8>> {
+        let pieces = self.pieces.as_mut()?;
+        let mut piece = vec![0; PIECE_MAX];
+        let mut filled = 0;
+        while filled < PIECE_MAX {
+            match pieces.read(&mut piece[filled..]) {
+                Ok(0) => {
+                    // The end is told by itself, with nothing else in the piece.
+                    piece.truncate(filled);
+                    return Some(piece);
+                }
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        piece.truncate(filled);
+        (filled > 0).then_some(piece)
     }
 
     /// Returns whether the child is about to end, which nobody is woken for: it is to be polled again soon.
@@ -267,20 +315,25 @@ impl Drop for Snapshot {
 fn run(
     job: Job<'_>,
     pipe: &std::os::unix::net::UnixStream,
+    pieces: Option<&std::os::unix::net::UnixStream>,
     write: impl FnOnce(&mut dyn Sink, &mut dyn FnMut(u64)) -> Result<u64, SinkError>,
 ) -> i32 {
     title::show(job.config, job.name, job.config_file);
     oom::adjust_child(job.config, job.oom_score);
     let written = Rc::new(Cell::new(0));
     let reporter = RefCell::new(Reporter::new(pipe, Rc::clone(&written), job.key_delay));
-    let result = file_sink::write_file(job.target, written, |sink| {
+    let write = |sink: &mut dyn Sink| {
         let mut sink = Watched { sink, reporter: &reporter };
         let keys = write(&mut sink, &mut |keys| reporter.borrow_mut().wrote(keys))?;
         let mut reporter = reporter.borrow_mut();
         reporter.keys = keys;
         reporter.report(SYNCING);
         Ok(keys)
-    });
+    };
+    let result = match pieces {
+        Some(pieces) => file_sink::write_pieces(pieces, written, write),
+        None => file_sink::write_file(job.target, written, write),
+    };
     let mut reporter = reporter.into_inner();
     match result {
         Ok(written) => {

@@ -19,15 +19,19 @@ pub(crate) const CHILD_TOKEN: Token = Token((1 << 40) - 4);
 /// What the loop has to do with files.
 pub(crate) struct Storage {
     child: Option<Snapshot>,
+    /// A child that has ended, some of whose pieces were not taken.
+    drained: Option<Snapshot>,
     /// Children that were told to end and may not have: nobody wants to hear of them.
     unwanted: Vec<Snapshot>,
+    /// The node has asked for the next piece of the snapshot.
+    wants_piece: bool,
     waker: Arc<Waker>,
 }
 
 impl Storage {
     /// Returns the files' side of a loop.
     pub(crate) fn new(waker: Arc<Waker>) -> Storage {
-        Storage { child: None, unwanted: Vec::new(), waker }
+        Storage { child: None, drained: None, unwanted: Vec::new(), wants_piece: false, waker }
     }
 
     /// Returns what wakes the loop for the files.
@@ -40,7 +44,7 @@ impl Storage {
         let done = machine.disk.borrow_mut().take_done();
         let any = !done.is_empty();
         for (id, result) in done {
-            node.task_done(machine.clock.now(), id, result);
+            node.task_done(machine.clock.now(), machine, id, result);
         }
         any
     }
@@ -60,6 +64,12 @@ impl Storage {
         let config = &node.engine.server.config;
         let (name, what, incremental_sync) = match kind {
             Kind::Save => ("redis-rdb-bgsave", "Background saving", config.rdb_save_incremental_fsync),
+            Kind::Replicas { diskless: true, .. } => {
+                ("redis-rdb-to-slaves", "Background RDB transfer", false)
+            }
+            Kind::Replicas { .. } => {
+                ("redis-rdb-bgsave", "Background saving for replicas", config.rdb_save_incremental_fsync)
+            }
             Kind::LogBase { .. } => (
                 "redis-aof-rewrite",
                 "Background append only file rewriting",
@@ -74,6 +84,7 @@ impl Storage {
                 rename_to: rename_to.map(Path::new),
                 incremental_sync,
             },
+            in_pieces: matches!(kind, Kind::Replicas { diskless: true, .. }),
             name,
             config,
             config_file: &config_file,
@@ -98,8 +109,30 @@ impl Storage {
         }
     }
 
+    /// Hands the node the next piece of the snapshot, as soon as there is one.
+    pub(crate) fn next_piece(&mut self, node: &mut Node, machine: &Machine) {
+        self.wants_piece = true;
+        self.hand_in_piece(node, machine);
+    }
+
+    fn hand_in_piece(&mut self, node: &mut Node, machine: &Machine) {
+        if !self.wants_piece {
+            return;
+        }
+        // Where there is no child any more there are no pieces.
+        let Some(child) = self.drained.as_mut().or(self.child.as_mut()) else { return };
+        if let Some(piece) = child.take_piece() {
+            self.wants_piece = false;
+            if piece.is_empty() {
+                self.drained = None;
+            }
+            node.snapshot_piece(machine.clock.now(), piece);
+        }
+    }
+
     /// Ends the child; nobody waits for what it would have said.
     pub(crate) fn kill_child(&mut self) {
+        (self.drained, self.wants_piece) = (None, false);
         if let Some(mut child) = self.child.take() {
             child.kill();
             self.unwanted.push(child);
@@ -114,6 +147,7 @@ impl Storage {
     /// Hears what the child has to say.
     pub(crate) fn hear_child(&mut self, node: &mut Node, machine: &Machine) {
         self.unwanted.retain_mut(|child| matches!(child.poll(), State::Running(_)));
+        self.hand_in_piece(node, machine);
         let Some(child) = &mut self.child else { return };
         let now = machine.clock.now();
         match child.poll() {
@@ -124,6 +158,7 @@ impl Storage {
                 }
             }
             State::Done(result) => {
+                self.drained = self.child.take_if(|child| child.has_pieces());
                 self.child = None;
                 let result = result.map_err(|failure| failure.to_string()).map(|progress| {
                     let megabytes = |bytes: u64| bytes >> 20;

@@ -121,7 +121,7 @@ impl Case {
                 continue;
             }
             counts.tried += 1;
-            match node.file_ended(&bytes[taken..end]) {
+            match node.file_ended(&host, &bytes[taken..end]) {
                 Err(reason) => counts.refuse(&self.path, &reason),
                 Ok(_) => counts.missed += 1,
             }
@@ -191,7 +191,7 @@ impl Case {
         while let Some(file) = node.file_to_load() {
             let bytes = if file.path == self.path { bytes } else { &self.files[&file.path][..] };
             let loaded = node.load(clock.now(), &host, bytes);
-            match loaded.and_then(|taken| node.file_ended(&bytes[taken..])) {
+            match loaded.and_then(|taken| node.file_ended(&host, &bytes[taken..])) {
                 Ok(Ended::Whole) => {}
                 Ok(Ended::Torn(offset)) => cut = Some(offset),
                 Err(reason) => return Outcome::Refused(reason),
@@ -299,7 +299,7 @@ impl Writer {
             let Some(due) = self.disk.poll_timeout() else { return heard };
             self.clock.advance_to(due);
             for (id, result) in self.disk.take_done(self.clock.now().instant) {
-                self.node.task_done(self.clock.now(), id, result);
+                self.node.task_done(self.clock.now(), &self.host, id, result);
             }
         }
     }

@@ -66,7 +66,7 @@ impl Bench {
             if done.is_empty() {
                 return;
             }
-            done.into_iter().for_each(|(id, result)| self.node.task_done(self.now, id, result));
+            done.into_iter().for_each(|(id, result)| self.node.task_done(self.now, &self.host, id, result));
         }
     }
 
@@ -133,7 +133,7 @@ fn keys_of_one_piece_are_not_looked_for_in_the_next() {
         }
         assert_eq!(node.load(now, &host, &piece), Ok(piece.len()));
     }
-    node.file_ended(&[]).expect("a whole file");
+    node.file_ended(&host, &[]).expect("a whole file");
     node.end_loading(now, &host);
     let keys: usize = node.engine.keyspace.dbs.iter().map(|db| db.len()).sum();
     let distinct: std::collections::BTreeSet<u64> =

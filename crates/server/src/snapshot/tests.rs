@@ -31,6 +31,7 @@ impl Bench {
     fn start(&self, write: impl FnOnce(Out<'_>, Tell<'_>) -> Result<u64, SinkError>) -> Snapshot {
         let (temporary, path) = (self.directory.join("temp.rdb"), self.directory.join("dump.rdb"));
         let job = Job {
+            in_pieces: false,
             target: Target { temporary: &temporary, rename_to: Some(&path), incremental_sync: true },
             name: "redis-rdb-bgsave",
             config: &self.config,

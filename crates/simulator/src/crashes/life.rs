@@ -502,7 +502,7 @@ impl Life {
                 } else {
                     world.note(|| format!("task {} is done", id.0));
                 }
-                self.node.task_done(now, id, result);
+                self.node.task_done(now, &self.host, id, result);
             }
         }
         self.observe(world)?;
@@ -668,5 +668,5 @@ fn load_file(
         let taken = node.load(now, host, &rest)?;
         rest.drain(..taken);
     }
-    node.file_ended(&rest).map(drop)
+    node.file_ended(host, &rest).map(drop)
 }
