@@ -101,6 +101,11 @@ impl Holds {
         !self.queue.is_empty() && self.highest > offset
     }
 
+    /// Returns the highest offset that a reply was ever held for.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Returns a moment before which nothing that is held began to be.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.oldest
@@ -199,7 +204,7 @@ impl Server {
         let offset = self.propagation.stream.offset();
         let holds = &mut self.holds;
         holds.fresh.fill(0);
-        (holds.fresh_all, holds.read, holds.noted) = (0, 0, offset);
+        (holds.fresh_all, holds.read, holds.noted, holds.highest) = (0, 0, offset, 0);
         for session in self.sessions.iter_mut() {
             session.written = session.written.min(offset);
         }

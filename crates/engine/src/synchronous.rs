@@ -26,6 +26,8 @@ use crate::{Engine, Server};
 pub(crate) struct Synchronous {
     /// Enough replicas had everything up to here, at one time or another.
     acked: u64,
+    /// The replicas were asked for all that waited up to here.
+    asked: u64,
     /// We have become a replica: what waits will never be known.
     pub(crate) demoted: bool,
     /// Replies that were given up.
@@ -67,7 +69,7 @@ impl Server {
             self.give_up(acked, |_| true);
         }
         if !self.is_synchronous() {
-            self.replication.synchronous.acked = 0;
+            (self.replication.synchronous.acked, self.replication.synchronous.asked) = (0, 0);
             return u64::MAX;
         }
         let replicas = self.config.synchronous_replicas as usize;
@@ -76,7 +78,10 @@ impl Server {
         // A replica that has left had what it acknowledged.
         known.acked = known.acked.max(acked);
         let acked = known.acked;
-        if self.holds.waits_for_more_than(acked) {
+        // Once for each that came to wait: whoever missed the question says how far it is every second.
+        let highest = self.holds.highest();
+        if highest > self.replication.synchronous.asked && self.holds.waits_for_more_than(acked) {
+            self.replication.synchronous.asked = highest;
             self.ask_replicas();
         }
         acked

@@ -6,5 +6,6 @@ mod eviction;
 mod freeing;
 mod holding;
 mod propagation;
+mod replicating;
 mod scanning;
 mod world;
