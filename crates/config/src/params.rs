@@ -55,7 +55,6 @@ pub struct Place {
     write: fn(&mut Values, Value),
 }
 
-const SHUTDOWN: &str = "shutting down does not wait for replicas in this version";
 const PROPAGATION: &str =
     "what a master's stream says and cannot be done is logged, and never ends the server";
 const CLUSTER: &str = "cluster mode is not in this version";
@@ -144,7 +143,7 @@ pub static PARAMS: &[Param] = &[
     param("bio_cpulist", OptionalText, "").refused(PINNING).immutable(),
     param("aof_rewrite_cpulist", OptionalText, "").refused(PINNING).immutable(),
     param("bgsave_cpulist", OptionalText, "").refused(PINNING).immutable(),
-    param("shutdown-timeout", int(0, INT_MAX), "10").refused(SHUTDOWN),
+    param("shutdown-timeout", int(0, INT_MAX), "10").works(field!(shutdown_timeout)),
     param("shutdown-on-sigint", Flags(ShutdownFlags::WORDS), "default")
         .works(field!(shutdown_on_sigint))
         .check(is_shutdown),

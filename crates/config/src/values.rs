@@ -63,6 +63,8 @@ pub struct Values {
     /// Scores as master, as replica, and of child processes.
     pub oom_score_adj_values: [i32; 3],
     pub io_threads_do_reads: bool,
+    /// For how many seconds a stop waits for replicas.
+    pub shutdown_timeout: u32,
     pub shutdown_on_sigint: ShutdownFlags,
     pub shutdown_on_sigterm: ShutdownFlags,
 

@@ -637,6 +637,11 @@ impl Node {
     pub(crate) fn begin_replacing(&mut self, now: Now, progress: Progress) {
         self.engine.drop_data(now);
         self.data_dropped();
+        // What we have from here on is in no history that a replica of ours could go on in.
+        let primary = &mut self.engine.server.replication.primary;
+        let offset = primary.offset();
+        primary.replaced(now, None, offset);
+        self.tend_replicas(now);
         self.stop_log(now);
         self.engine.keyspace.loading = true;
         self.engine.server.persistence.set_loading(Some(progress));

@@ -423,11 +423,13 @@ impl Node {
         bytes.0
     }
 
-    /// Hands out what concerns the driver; nobody is connected to whom anything else could matter.
+    /// Hands out what concerns the driver; what concerns clients waits for the end of the turn.
     fn pass_on_loading_effects(&mut self) {
         let effects = std::mem::take(&mut self.engine.server.effects);
-        self.effects
-            .extend(effects.into_iter().filter(|effect| matches!(effect, Effect::Free(_) | Effect::Log(..))));
+        let for_driver = |effect: &Effect| matches!(effect, Effect::Free(_) | Effect::Log(..));
+        let (now, later): (Vec<_>, Vec<_>) = effects.into_iter().partition(for_driver);
+        self.effects.extend(now);
+        self.engine.server.effects = later;
     }
 }
 

@@ -192,7 +192,8 @@ impl Node {
 
     /// Takes the bytes of one link; the requests that they begin with stand in `batch` at `decoded`.
     fn take_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8], decoded: Range<usize>) {
-        if self.is_stopping() {
+        // A stop waits for what replicas acknowledge, and for nobody else.
+        if self.is_stopping() && self.engine.server.sessions.get(id).is_none_or(|session| !session.replica) {
             return;
         }
         if self.is_master(id) {

@@ -21,6 +21,7 @@ use engine::hold::Hold;
 use engine::persistence::{Child, LogFigures, Snapshot};
 use engine::{Effect, Host};
 use rdb::{Sink, SinkError};
+use replication::primary::Commit;
 
 use crate::Node;
 use crate::replicate::NOT_OF_THE_LOG;
@@ -37,6 +38,8 @@ pub(crate) struct Persist {
     /// When a stop says what it waits for, and when it waits no longer.
     stop_says_at: Option<Instant>,
     hurry_until: Option<Instant>,
+    /// Until when a stop waits for replicas to have everything.
+    replicas_until: Option<Instant>,
     /// A snapshot of this very moment was asked for: nothing is executed before the driver has forked.
     pub(crate) forking: bool,
     /// Numbers the temporary files of snapshots.
@@ -282,9 +285,54 @@ impl Node {
         self.engine.log_advanced(now, figures);
         self.tell_synced(now);
         if stopped {
-            self.persist.stopped = true;
-            self.effects.push_back(Effect::Shutdown);
+            self.stop_if_replicas_have_all(now);
         }
+    }
+
+    /// Returns until when a stop waits for replicas that have not acknowledged everything, if there are any.
+    fn wait_for_replicas(&mut self, now: Now) -> Option<Instant> {
+        let server = &mut self.engine.server;
+        let primary = &mut server.replication.primary;
+        let (online, offset) = (primary.replicas().len(), primary.offset());
+        let timeout = Duration::from_secs(server.config.shutdown_timeout.into());
+        if server.persistence.stop_forced
+            || timeout.is_zero()
+            || server.replication.replica.is_some()
+            || primary.count(offset, Commit::Received) == online
+        {
+            return None;
+        }
+        primary.request_acks();
+        self.effects.push_back(Effect::Log(
+            LogLevel::Notice,
+            format!("Waiting for replicas before shutting down, for at most {} seconds.", timeout.as_secs()),
+        ));
+        self.stirred = true;
+        Some(now.instant + timeout)
+    }
+
+    /// Ends a stop that waits for nothing else, once replicas have everything or had their time.
+    pub(crate) fn stop_if_replicas_have_all(&mut self, now: Now) {
+        let log_is_done = self.persist.log.as_ref().is_none_or(|log| log.flushed().is_some());
+        if !self.persist.stopping || self.persist.stopped || !log_is_done {
+            return;
+        }
+        if let Some(until) = self.persist.replicas_until {
+            let primary = &self.engine.server.replication.primary;
+            let (online, offset) = (primary.replicas().len(), primary.offset());
+            let have_all = primary.count(offset, Commit::Received);
+            if have_all < online && now.instant < until {
+                return;
+            }
+            if have_all < online {
+                self.effects.push_back(Effect::Log(
+                    LogLevel::Warning,
+                    format!("{} of {online} replicas are not in sync when shutting down.", online - have_all),
+                ));
+            }
+        }
+        self.persist.stopped = true;
+        self.effects.push_back(Effect::Shutdown);
     }
 
     /// Lets replies go that waited for the log, or for replicas.
@@ -319,7 +367,14 @@ impl Node {
 
     /// Says what a stop waits for, and ends one in a hurry.
     fn tend_stop(&mut self, now: Now) {
+        if self.persist.stopping {
+            self.stop_if_replicas_have_all(now);
+        }
         let Some(due) = self.stop_due().filter(|due| *due <= now.instant) else { return };
+        if self.persist.replicas_until == Some(due) {
+            self.persist.replicas_until = None;
+            return;
+        }
         if self.persist.hurry_until == Some(due) {
             self.effects.push_back(Effect::Log(
                 LogLevel::Warning,
@@ -344,11 +399,13 @@ impl Node {
     fn stop_due(&self) -> Option<Instant> {
         let persist = &self.persist;
         let waits = persist.stopping && !persist.stopped;
-        persist.hurry_until.into_iter().chain(persist.stop_says_at).min().filter(|_| waits)
+        let due = persist.hurry_until.into_iter().chain(persist.stop_says_at);
+        due.chain(persist.replicas_until).min().filter(|_| waits)
     }
 
     /// Lets a stop that is under way wait for the disk no longer than a moment.
     pub fn hurry(&mut self, now: Now) {
+        self.persist.replicas_until = None;
         self.persist.hurry_until.get_or_insert(now.instant + HURRY_MAX);
     }
 
@@ -459,10 +516,9 @@ impl Node {
         if std::mem::replace(&mut self.persist.stopping, true) {
             return;
         }
+        self.persist.replicas_until = self.wait_for_replicas(now);
         let Some(log) = &mut self.persist.log else {
-            self.persist.stopped = true;
-            self.effects.push_back(Effect::Shutdown);
-            return;
+            return self.stop_if_replicas_have_all(now);
         };
         log.shutdown(now);
         self.persist.stop_says_at = Some(now.instant + STOP_SAYS_AFTER);

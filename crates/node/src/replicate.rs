@@ -133,6 +133,9 @@ impl Node {
         if acknowledged {
             self.engine.replicas_advanced(now);
             self.release(now);
+            if self.is_stopping() {
+                self.stop_if_replicas_have_all(now);
+            }
         }
     }
 

@@ -751,7 +751,11 @@ impl Replica {
                 shown(line)
             ));
         };
-        let guarded = self.is_guarded();
+        // A master that goes on in the history of our data, and is not behind us, knows why it has what it has.
+        let goes_on = origin
+            .zip(self.position)
+            .is_some_and(|(origin, held)| origin.id == held.id && origin.offset >= held.offset);
+        let guarded = self.is_guarded() && !goes_on;
         let len = match &end {
             End::Length { total } => Some(*total),
             End::Mark(_) => None,
