@@ -294,6 +294,7 @@ impl Engine {
         mode: Mode,
     ) {
         let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
+        let listened = self.keyspace.recorder.listening.any(Listening::PROPAGATE);
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
@@ -320,7 +321,8 @@ impl Engine {
         self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);
-        if listens {
+        // A transaction may have made this a replica, and have written before it did.
+        if listens || listened {
             self.server.end_reply(session, before, now.instant);
         }
         self.server.limit_swollen(now.instant);

@@ -207,8 +207,17 @@ impl Server {
                 "MISCONF Errors writing to the AOF file: the disk does not keep up, and what waits for it takes too much memory",
             ));
         }
+        self.has_save_error().then_some(Error::text(MISCONF))
+    }
+
+    fn has_save_error(&self) -> bool {
         let saves = self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
-        (saves && self.persistence.last_save_failed).then_some(Error::text(MISCONF))
+        saves && self.persistence.last_save_failed
+    }
+
+    /// Returns whether the disk has refused something that it was given.
+    pub(crate) fn has_disk_error(&self) -> bool {
+        self.persistence.log.refusal.is_some() || self.has_save_error()
     }
 }
 

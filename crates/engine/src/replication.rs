@@ -15,12 +15,12 @@ use replication::primary::Upstream;
 use replication::settings::Credentials;
 use replication::{LinkId, Position, Primary, PrimarySettings, ReplId, Replica, ReplicaSettings};
 
-use crate::effect::Effect;
+use crate::effect::{Effect, LogLevel};
 use crate::failover::Failover;
 use crate::session::{Closing, Session, SessionId};
 use crate::stream::Stream;
 use crate::synchronous::Synchronous;
-use crate::{Engine, Host, Server};
+use crate::{Engine, Host, Server, table};
 use resp::decode::Request;
 
 /// Both ends of replication, as far as this server is one.
@@ -41,7 +41,11 @@ pub struct Replication {
     /// There while a replica is about to take our place.
     pub(crate) failover: Option<Failover>,
     pub(crate) synchronous: Synchronous,
+    /// When the log was last told that our files do not follow our master.
+    disk_error_logged: Option<Instant>,
 }
+
+const DISK_ERROR_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 impl Replication {
     /// Returns the state of a server that follows nobody and has no replicas.
@@ -57,6 +61,7 @@ impl Replication {
             loaded: None,
             failover: None,
             synchronous: Synchronous::default(),
+            disk_error_logged: None,
         }
     }
 
@@ -258,11 +263,34 @@ impl Engine {
         request: Request<'_>,
     ) -> Result<(), String> {
         session.last_active = now.instant;
+        if self.server.persistence.hinders() {
+            self.mind_disk(now, request);
+        }
         let executed = self.obey(now, host, session, request);
         if session.multi.is_none() && !self.server.waiting.is_empty() {
             self.serve_waiting(now, host, session);
         }
         executed
+    }
+
+    /// Decides what becomes of a write of our master that our files cannot follow.
+    #[cold]
+    fn mind_disk(&mut self, now: Now, request: Request<'_>) {
+        let row = self.server.table.find(request.arg(0));
+        if !row.is_some_and(|row| row.flags.has(table::WRITE)) || !self.server.has_disk_error() {
+            return;
+        }
+        if !self.server.config.replica_ignore_disk_write_errors {
+            let why = "Replica was unable to write command to disk.";
+            self.server.effects.push(Effect::Crash(why.into()));
+            return;
+        }
+        let logged = &mut self.server.replication.disk_error_logged;
+        if logged.is_none_or(|at| now.instant.saturating_since(at) > DISK_ERROR_LOGGED_EVERY) {
+            *logged = Some(now.instant);
+            let line = "Replica is applying a command even though it is unable to write to disk.";
+            self.server.log(LogLevel::Warning, line.into());
+        }
     }
 
     /// Gives all data up, for others' to take its place.

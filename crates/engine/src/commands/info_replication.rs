@@ -64,9 +64,10 @@ fn following(cx: &Cx<'_>, figures: &replica::Figures, fields: &mut Fields) {
     let silent = figures.last_io_secs.map_or(-1, |secs| secs as i64);
     fields.field("master_last_io_seconds_ago", if figures.link_up { silent } else { -1 });
     fields.field("master_sync_in_progress", u8::from(figures.state == "sync"));
-    let applied = figures.position.map(|position| position.offset);
-    fields.field("slave_read_repl_offset", applied.map_or(1, |applied| applied.max(figures.received)));
-    fields.field("slave_repl_offset", applied.unwrap_or(1));
+    let unnamed = cx.server.replication.primary.offset();
+    let applied = figures.position.map_or(unnamed, |position| position.offset);
+    fields.field("slave_read_repl_offset", applied.max(figures.received));
+    fields.field("slave_repl_offset", applied);
     if let Some((read, total)) = figures.sync {
         let total = total.unwrap_or(0);
         let share = if total > 0 { read as f64 * 100.0 / total as f64 } else { 0.0 };

@@ -1,6 +1,7 @@
 //! The commands of replication: those with which replicas and masters talk, and those that say who follows whom.
 
 use base::number::parse_i64;
+use keyspace::Listening;
 use replication::Answer;
 
 use crate::effect::LogLevel;
@@ -32,13 +33,13 @@ pub(super) const COMMANDS: &[Command] = &[
         .summary("Configures a server as replica of another, or promotes it to a master.")
         .since("5.0.0")
         .complexity("O(1)")
-        .syntax("host port [ACCEPT-EMPTY]")
+        .syntax("<host port [ACCEPT-EMPTY] | NO ONE>")
         .flags(&[table::NO_ASYNC_LOADING, table::ADMIN, table::NOSCRIPT, table::STALE]),
     command("SLAVEOF", replicaof)
         .summary("Sets a Redis server as a replica of another, or promotes it to being a master.")
         .since("1.0.0")
         .complexity("O(1)")
-        .syntax("host port")
+        .syntax("<host port | NO ONE>")
         .flags(&[table::NO_ASYNC_LOADING, table::ADMIN, table::NOSCRIPT, table::STALE]),
     command("SYNC", psync).summary("An internal command used in replication.").since("1.0.0").flags(&[
         table::NO_ASYNC_LOADING,
@@ -95,10 +96,15 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
         return Err(Error::text("ERR REPLICAOF not allowed while failing over."));
     }
     let (host, port) = (args.next()?, args.next()?);
+    let nobody = host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one");
+    let accept_empty = !nobody && args.accept("ACCEPT-EMPTY");
+    if !args.is_empty() {
+        return Err(Error::Arity(cx.row.name.clone().into()));
+    }
     // As in Redis, the words are looked at before the port.
-    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+    if nobody {
         if cx.server.follows() {
-            cx.server.follow(cx.now, Follow::default());
+            follow(cx, Follow::default());
             let line = format!("MASTER MODE enabled (user request from '{}')", client_line(cx));
             cx.server.log(LogLevel::Notice, line);
         }
@@ -112,10 +118,6 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let port = parse_i64(port)
         .and_then(|port| u16::try_from(port).ok())
         .ok_or(Error::text("ERR Invalid master port"))?;
-    let accept_empty = args.accept("ACCEPT-EMPTY");
-    if args.left() > 0 {
-        return Err(Error::Arity("replicaof".into()));
-    }
     let host = String::from_utf8_lossy(host).into_owned();
     if !accept_empty
         && cx.server.master().is_some_and(|(name, at)| name.eq_ignore_ascii_case(&host) && at == port)
@@ -127,9 +129,21 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     }
     let line = format!("REPLICAOF {host}:{port} enabled (user request from '{}')", client_line(cx));
     cx.server.log(LogLevel::Notice, line);
-    cx.server.follow(cx.now, Follow { target: Some((host, port)), accept_empty, hand_over: false });
+    follow(cx, Follow { target: Some((host, port)), accept_empty, hand_over: false });
     out.ok();
     Ok(())
+}
+
+/// Changes whom the server follows, between two commands of a transaction if need be.
+pub(super) fn follow(cx: &mut Cx<'_>, follow: Follow) {
+    let space = &mut *cx.keys.space;
+    if space.recorder.listening.any(Listening::PROPAGATE) {
+        // What a transaction has done so far belongs to the history that ends here.
+        cx.server.end_propagated_unit(space, true);
+    }
+    cx.server.follow(cx.now, follow);
+    space.recorder.listening = cx.server.listening();
+    space.keep_expired = cx.server.keeps_expired();
 }
 
 /// Returns the session's line, as the log names clients.

@@ -475,3 +475,38 @@ fn the_link_of_a_replica_does_not_touch_the_data() {
     assert_eq!(world.call("EXISTS a"), ":0\r\n");
     assert!(world.call("INFO errorstats").contains("errorstat_ERR:count=2"));
 }
+
+#[test]
+fn a_transaction_may_change_the_role_in_its_midst() {
+    let mut world = master(&[("replica-read-only", "no")]);
+    replica(&mut world, 7001);
+    let client = world.open();
+    say(&mut world, client, &["MULTI", "SET a 1", "REPLICAOF 10.0.0.9 7000", "SET b 1", "EXEC"]);
+    let replication = &world.engine.server.replication;
+    let held = replication.replica.as_ref().unwrap().position().unwrap().offset;
+    assert_eq!(held, world.engine.server.stream_offset(), "the history ends with what was done as a master");
+    assert_eq!(world.propagated(), ["0 SET a 1"]);
+
+    say(&mut world, client, &["MULTI", "REPLICAOF no one", "SET c 1", "SET d 1", "EXEC"]);
+    assert_eq!(world.propagated(), ["0 MULTI", "0 SET c 1", "0 SET d 1", "0 EXEC"]);
+}
+
+#[test]
+fn a_write_of_the_master_that_the_disk_refuses_ends_a_replica_unless_that_is_ignored() {
+    for (ignore, ends) in [("no", true), ("yes", false)] {
+        let mut world = World::new(&[("replica-ignore-disk-write-errors", ignore)]);
+        follow(&mut world, 7000);
+        let refusal = Some("MISCONF Errors writing to the AOF file: No space left on device".to_owned());
+        let now = world.now;
+        let figures = engine::persistence::LogFigures { refusal, ..Default::default() };
+        world.engine.log_advanced(now, figures);
+        world.effects();
+        let link = world.open();
+        let mut session = world.engine.server.sessions.take(link).unwrap();
+        session.origin = engine::session::Origin::Master;
+        let request = engine::session::OwnedRequest::from_words([&b"SET"[..], b"a", b"1"].into_iter());
+        world.engine.apply(now, &world.meters, &mut session, request.request()).unwrap();
+        world.engine.server.sessions.put(session);
+        assert_eq!(world.effects().iter().any(|effect| matches!(effect, Effect::Crash(_))), ends);
+    }
+}
