@@ -11,7 +11,7 @@ use crate::cx::{Cx, Mode, on_timeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
 use crate::persistence::Persistence;
-use crate::replication::Replication;
+use crate::replication::{Follow, Replication};
 use crate::server::hex_id;
 use crate::session::{Closing, Origin, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
@@ -79,6 +79,10 @@ impl Engine {
         };
         let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
         engine.server.limit_clients();
+        if let Some((host, port)) = engine.server.config.replicaof.clone() {
+            let host = String::from_utf8_lossy(&host).into_owned();
+            engine.server.follow(now, Follow { target: Some((host, port)), ..Follow::default() });
+        }
         engine.listen();
         engine
     }

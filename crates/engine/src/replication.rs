@@ -65,6 +65,17 @@ impl Replication {
         }
     }
 
+    /// Hands the stream to the master's side, as far as that does not have it.
+    pub fn append(&mut self, now: Now, stream: &Stream) {
+        let primary = &mut self.primary;
+        stream.peek(|taken| {
+            let fresh = taken.offset.saturating_sub(primary.offset()).min(taken.bytes.len() as u64);
+            if fresh > 0 {
+                primary.append(now, taken.offset, &taken.bytes[taken.bytes.len() - fresh as usize..]);
+            }
+        });
+    }
+
     /// Returns whether a replica is about to take our place (FAILOVER).
     pub fn failover_in_progress(&self) -> bool {
         self.failover.is_some()
@@ -138,6 +149,8 @@ impl Server {
         self.config.set_replicaof(master);
         let replication = &mut self.replication;
         let stream = &mut self.propagation.stream;
+        // What was written earlier in this turn is a part of the history that ends, or goes on, here.
+        replication.append(now, stream);
         let followed = replication.replica.take();
         if let Some(master) = replication.master.take()
             && let Some(session) = self.sessions.get_mut(master)

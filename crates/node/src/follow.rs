@@ -166,6 +166,10 @@ impl Node {
             session.last_active = now.instant;
         }
         if let Some(replica) = &mut server.replication.replica {
+            if !replica.is_up() {
+                // A full sync may begin, and what it would replace counts.
+                replica.hold(self.engine.keyspace.dbs.iter().map(|db| db.len() as u64).sum());
+            }
             replica.handle_input(now, bytes);
             self.tend_master(now, host, bytes);
         }
@@ -570,16 +574,16 @@ impl Node {
         }
     }
 
-    /// Goes on with the master's data, which has taken the place of ours.
-    pub(crate) fn snapshot_taken(&mut self, now: Now, host: &dyn Host) {
+    /// Goes on with the master's data, which has taken the place of ours, and its stream in `database`.
+    pub(crate) fn snapshot_taken(&mut self, now: Now, host: &dyn Host, database: usize) {
         let Some(intake) = self.following.intake.take() else { return };
         let (id, offset) =
             (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
         let replication = &mut self.engine.server.replication;
         replication.primary.replaced(now, id, offset);
-        replication.stream_db = 0;
+        replication.stream_db = database;
         if let Some(session) = replication.master.and_then(|id| self.engine.server.sessions.get_mut(id)) {
-            session.db = 0;
+            session.db = database;
         }
         self.engine.move_to_offset(offset);
         self.log_anew(now, offset);

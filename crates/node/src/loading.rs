@@ -371,7 +371,7 @@ impl Node {
             }
         }
         let Some(loading) = self.loading.take() else { return };
-        let Loading { sync: Some(sync), keys, started, .. } = *loading else { return };
+        let Loading { sync: Some(sync), keys, started, history, .. } = *loading else { return };
         self.engine.keyspace.loading = false;
         self.engine.server.persistence.set_loading(None);
         if let Some(dbs) = sync.aside {
@@ -383,7 +383,8 @@ impl Node {
         let seconds = now.instant.saturating_since(started.instant).as_secs_f64();
         server
             .log(LogLevel::Notice, format!("Done loading RDB, keys loaded: {keys}, in {seconds:.3} seconds"));
-        self.snapshot_taken(now, host);
+        let database = Some(history.database).filter(|index| *index < self.engine.keyspace.dbs.len());
+        self.snapshot_taken(now, host, database.unwrap_or(0));
         self.settle(now, host);
     }
 

@@ -21,6 +21,7 @@ use replication::primary::{Output, SnapshotId};
 use replication::{Content, Level, LinkId};
 
 use crate::Node;
+use crate::link::Link;
 use crate::persist::{begin, run_word};
 
 /// What a node knows of the snapshots for its replicas.
@@ -159,11 +160,8 @@ impl Node {
     /// Hands what was written to the replicas' buffer.
     pub(crate) fn feed_replicas(&mut self, now: Now) {
         let (stream, replication) = self.engine.stream_and_replication();
-        let primary = &mut replication.primary;
-        self.feeding.unlooked += stream.peek(|taken| {
-            primary.append(now, taken.offset, taken.bytes);
-            taken.bytes.len() as u64
-        });
+        replication.append(now, stream);
+        self.feeding.unlooked += stream.peek(|taken| taken.bytes.len() as u64);
     }
 
     /// Hands on, as it is, what was applied of our master's stream.
@@ -195,6 +193,9 @@ impl Node {
         if let Some(session) = self.replica(link) {
             session.close(closing);
             self.queue(link);
+            if let Some(Some(link)) = self.links.get_mut(session_of(link).0 as usize) {
+                link.piece = None;
+            }
         }
     }
 
@@ -204,7 +205,7 @@ impl Node {
             return &session.out[session.sent..];
         }
         match self.links.get(id.0 as usize) {
-            Some(Some(link)) if link.piece.is_some() => &self.feeding.piece[link.piece.unwrap_or(0)..],
+            Some(Some(Link { piece: Some(at), .. })) => self.feeding.piece.get(*at..).unwrap_or_default(),
             _ => self.engine.server.replication.primary.stream(link_of(session)),
         }
     }
@@ -300,10 +301,16 @@ impl Node {
         if let Some(Current { asked: true, ended: true, result: Some(Ok(_)), .. }) = &self.feeding.current
             && let Some(Current { id, result: Some(result), .. }) = self.feeding.current.take()
         {
-            self.feeding.piece = Vec::new();
+            self.forget_piece();
             self.engine.server.replication.primary.snapshot_done(now.instant, id, result);
             self.stirred = true;
         }
+    }
+
+    /// Forgets the piece at hand; nobody has a place in it any more.
+    fn forget_piece(&mut self) {
+        self.feeding.piece = Vec::new();
+        self.links.iter_mut().flatten().for_each(|link| link.piece = None);
     }
 
     fn stop_snapshot(&mut self, now: Now, id: SnapshotId) {
@@ -311,7 +318,7 @@ impl Node {
             return;
         }
         self.feeding.current = None;
-        self.feeding.piece = Vec::new();
+        self.forget_piece();
         let child = &mut self.engine.server.persistence.child;
         if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
             *child = None;
