@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 13] = [
     "decoder",
     "arguments",
     "glob",
@@ -16,6 +16,8 @@ const TARGETS: [&str; 11] = [
     "restore",
     "aof",
     "manifest",
+    "replica_link",
+    "primary_link",
 ];
 
 /// What makes LLVM count which code an input reaches: what cargo-fuzz passes, which stable Rust takes as well.
