@@ -645,7 +645,10 @@ impl EventLoop {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Free(garbage) => self.machine.freeing.borrow_mut().free(garbage),
-            Effect::Log(level, line) => log::log(level_of(level), &line),
+            Effect::Log(level, line) => {
+                log::set_replica(self.node.engine.server.follows());
+                log::log(level_of(level), &line);
+            }
             Effect::Close { session, flush } => {
                 let wish = if flush { Closing::AfterReply } else { Closing::Now };
                 let sessions = &mut self.node.engine.server.sessions;

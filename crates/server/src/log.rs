@@ -76,6 +76,14 @@ pub(crate) fn become_server() {
     SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).role = 'M';
 }
 
+/// Says whether this server is a replica, which every line shows.
+pub(crate) fn set_replica(replica: bool) {
+    let mut settings = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    if settings.role != 'C' {
+        settings.role = if replica { 'S' } else { 'M' };
+    }
+}
+
 /// Changes the least urgent level that is logged.
 pub(crate) fn set_level(level: LogLevel) {
     SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).level = level;
