@@ -58,6 +58,8 @@ pub struct Holds {
     fresh: Box<[u64]>,
     /// The offset of the last write whose keys are not known.
     fresh_all: u64,
+    /// The offset of the last write of all.
+    fresh_last: u64,
     /// The offset after the last request.
     noted: u64,
     /// The highest offset of what the request at hand has read.
@@ -126,7 +128,8 @@ impl Server {
     pub fn hold_replies(&mut self, what: Hold) {
         if what == Hold::WritesAndReads && self.holds.what != what {
             // Nobody noted which keys were written before: whatever is read may be among them.
-            self.holds.fresh_all = self.propagation.stream.offset();
+            let offset = self.propagation.stream.offset();
+            (self.holds.fresh_all, self.holds.fresh_last) = (offset, offset);
         }
         self.holds.what = what;
         if what == Hold::WritesAndReads && self.holds.fresh.is_empty() {
@@ -204,7 +207,8 @@ impl Server {
         let offset = self.propagation.stream.offset();
         let holds = &mut self.holds;
         holds.fresh.fill(0);
-        (holds.fresh_all, holds.read, holds.noted, holds.highest) = (0, 0, offset, 0);
+        (holds.fresh_all, holds.fresh_last, holds.read, holds.highest) = (0, 0, 0, 0);
+        holds.noted = offset;
         for session in self.sessions.iter_mut() {
             session.written = session.written.min(offset);
         }
@@ -214,6 +218,7 @@ impl Server {
     #[cold]
     pub(crate) fn note_write(&mut self, seed: &HashSeed, db: usize, row: &Row, request: Request<'_>) {
         let offset = self.propagation.stream.offset();
+        self.holds.fresh_last = offset;
         let mut keys = std::mem::take(&mut self.holds.keys);
         keys.clear();
         if may_have_keys(row) && keys_of(row, request, &mut keys) {
@@ -236,7 +241,8 @@ impl Server {
     pub(crate) fn note_write_of(&mut self, seed: &HashSeed, db: usize, key: &[u8]) {
         if self.holds.holds_reads() {
             let place = self.holds.place(seed, db, key);
-            self.holds.fresh[place] = self.propagation.stream.offset();
+            let offset = self.propagation.stream.offset();
+            (self.holds.fresh[place], self.holds.fresh_last) = (offset, offset);
         }
     }
 
@@ -257,7 +263,7 @@ impl Server {
             }
         } else {
             // It looked at everything, or nobody knows at what.
-            offset = self.propagation.stream.offset();
+            offset = self.holds.fresh_last;
         }
         self.holds.keys = keys;
         self.holds.read = self.holds.read.max(offset);

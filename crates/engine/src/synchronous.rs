@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Whoever was answered can rely on it: what was answered is on so many replicas. Reads wait as writes do when they would
-//! tell of what is not acknowledged. Which replies wait is the business of `hold`.
+//! tell of what is not acknowledged. What was there when the mode began, or when this server became the master, counts as
+//! acknowledged: nobody could be told otherwise any more. Which replies wait is the business of `hold`.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::{Engine, Server};
 /// What is known in the synchronous mode.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Synchronous {
-    /// Enough replicas had everything up to here, at one time or another.
-    acked: u64,
+    /// Enough replicas had everything up to here, at one time or another; `None` while the mode is off.
+    acked: Option<u64>,
     /// The replicas were asked for all that waited up to here.
     asked: u64,
     /// We have become a replica: what waits will never be known.
@@ -53,8 +54,9 @@ impl Server {
     /// Begins to hold replies where the synchronous mode has just begun: the next command may come before the turn ends.
     pub(crate) fn hold_for_replicas(&mut self) {
         let hold = self.synchronous_hold();
-        if hold > self.holds.what() {
-            self.hold_replies(hold);
+        if hold != Hold::Nothing && self.replication.synchronous.acked.is_none() {
+            self.replication.synchronous.acked = Some(self.propagation.stream.offset());
+            self.hold_replies(hold.max(self.holds.what()));
         }
     }
 
@@ -63,21 +65,19 @@ impl Server {
     /// Called once a turn, with all that was executed handed to the replication and no session executing; before the wishes
     /// of the master's side are looked at.
     pub fn synchronous_release(&mut self) -> u64 {
-        let known = &mut self.replication.synchronous;
-        if std::mem::take(&mut known.demoted) {
-            let acked = known.acked;
-            self.give_up(acked, |_| true);
+        if std::mem::take(&mut self.replication.synchronous.demoted) {
+            self.give_up(self.acked(), |_| true);
         }
         if !self.is_synchronous() {
-            (self.replication.synchronous.acked, self.replication.synchronous.asked) = (0, 0);
+            (self.replication.synchronous.acked, self.replication.synchronous.asked) = (None, 0);
             return u64::MAX;
         }
         let replicas = self.config.synchronous_replicas as usize;
         let acked = self.replication.primary.acked_by(replicas, self.commit_level());
         let known = &mut self.replication.synchronous;
         // A replica that has left had what it acknowledged.
-        known.acked = known.acked.max(acked);
-        let acked = known.acked;
+        let acked = known.acked.unwrap_or(self.propagation.stream.offset()).max(acked);
+        known.acked = Some(acked);
         // Once for each that came to wait: whoever missed the question says how far it is every second.
         let highest = self.holds.highest();
         if highest > self.replication.synchronous.asked && self.holds.waits_for_more_than(acked) {
@@ -122,7 +122,7 @@ impl Server {
 
     /// Returns the offset that enough replicas have come up to.
     pub(crate) fn acked(&self) -> u64 {
-        self.replication.synchronous.acked
+        self.replication.synchronous.acked.unwrap_or(0)
     }
 
     /// Answers that nobody knows, where something has waited for replicas since a moment for which `overdue` holds.

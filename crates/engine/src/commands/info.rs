@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use base::crc64::crc64;
 use base::time::Now;
 use base::version::{REDIS_VERSION, VERSION};
-use config::{Config, Supervised};
+use config::{Config, DisklessLoad, Supervised};
 
 use crate::memory::Overhead;
 use crate::persistence::{Child, Snapshot};
@@ -250,7 +250,7 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
     let seconds = |since: &Now| cx.now.instant.saturating_since(since.instant).as_secs();
     let (child, log) = (&known.child, &known.log);
     fields.field("loading", u8::from(known.loading().is_some()));
-    fields.field("async_loading", 0);
+    fields.field("async_loading", u8::from(loads_beside(cx)));
     fields.field("current_cow_peak", child.map_or(0, |child| child.copied_peak));
     fields.field("current_cow_size", child.map_or(0, |child| child.copied));
     let age = |child: Child| cx.now.instant.saturating_since(child.reported).as_secs();
@@ -305,6 +305,17 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
         fields.field("loading_loaded_perc", format_args!("{share:.2}"));
         fields.field("loading_eta_seconds", eta);
     }
+}
+
+/// Returns whether a master's data is being loaded beside our own, which is served meanwhile.
+fn loads_beside(cx: &Cx<'_>) -> bool {
+    let syncs = || {
+        let replica = cx.server.replication.replica.as_ref();
+        replica.is_some_and(|replica| replica.figures(cx.now.instant).sync.is_some())
+    };
+    cx.server.config.repl_diskless_load == DisklessLoad::SwapDb
+        && cx.server.persistence.loading().is_none()
+        && syncs()
 }
 
 fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {

@@ -41,7 +41,8 @@ fn replica(world: &mut World, port: u16) -> SessionId {
 fn turn(world: &mut World) -> bool {
     let now = world.now;
     let (stream, replication) = world.engine.stream_and_replication();
-    stream.take(|taken| replication.primary.append(now, taken.offset, taken.bytes));
+    replication.append(now, stream);
+    stream.take(|_| ());
     let server = &mut world.engine.server;
     server.next_turn();
     server.hold_replies(server.synchronous_hold());
@@ -246,6 +247,24 @@ fn a_synchronous_write_is_answered_when_replicas_have_it() {
     turn(&mut world);
     assert_eq!(say(&mut world, reader, &["GET a"]), "$1\r\n2\r\n");
     assert_eq!(say(&mut world, client, &["SET a 3"]), NOREPLICAS);
+}
+
+#[test]
+fn what_was_there_before_the_synchronous_mode_is_told_and_what_a_new_master_holds() {
+    let mut world = master(&[]);
+    world.call("SET a 1");
+    let client = world.open();
+    let on = ["CONFIG SET synchronous-replicas 1", "GET a", "DBSIZE"];
+    say(&mut world, client, &on);
+    turn(&mut world);
+    assert_eq!(sendable(&mut world, client), "$1\r\n1\r\n:1\r\n");
+    assert_eq!(say(&mut world, client, &["GET a", "DBSIZE"]), "$1\r\n1\r\n:1\r\n");
+    follow(&mut world, 7000);
+    turn(&mut world);
+    promote(&mut world);
+    assert_eq!(say(&mut world, client, &["GET a", "SET a 2"]), format!("$1\r\n1\r\n{NOREPLICAS}"));
+    turn(&mut world);
+    assert_eq!(say(&mut world, client, &["KEYS *"]), "*1\r\n$1\r\na\r\n");
 }
 
 #[test]
