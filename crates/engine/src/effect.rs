@@ -39,6 +39,8 @@ pub enum Effect {
     Connect { session: SessionId, host: String, port: u16 },
     /// Hand in the next piece of a snapshot that has no file.
     NextPiece(SnapshotId),
+    /// Nobody wants the pieces of that snapshot any more.
+    DropPieces,
     /// Send a file on a session's link, behind all that the session has to send; tell the node of its last byte.
     SendFile { session: SessionId, path: String },
     /// The session wants to be heard again.

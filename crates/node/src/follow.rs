@@ -56,6 +56,8 @@ pub(crate) struct Following {
     full: bool,
     /// Numbers files and tasks.
     count: u32,
+    /// What the machine asks for is being done: what it asks for meanwhile is done behind that.
+    tending: bool,
     /// Up to where the log is on the disk, as the master was told last.
     synced: Option<u64>,
 }
@@ -66,6 +68,8 @@ struct Intake {
     origin: Option<Position>,
     guarded: bool,
     way: Way,
+    /// It cannot be had, and is about to be given up.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -153,6 +157,7 @@ impl Node {
         self.following.synced = None;
         self.listen();
         self.engine.replication_changed(now);
+        self.release(now);
         self.tend_master(now, host, &[]);
     }
 
@@ -193,8 +198,10 @@ impl Node {
 
     /// Does what the replica's side asks for; `input` is what it was handed last.
     pub(crate) fn tend_master(&mut self, now: Now, host: &dyn Host, input: &[u8]) {
-        loop {
-            let Some(replica) = &mut self.engine.server.replication.replica else { return };
+        if std::mem::replace(&mut self.following.tending, true) {
+            return;
+        }
+        while let Some(replica) = &mut self.engine.server.replication.replica {
             let Some(output) = replica.poll_output() else { break };
             match output {
                 Output::Connect { host: name, port } => self.connect(now, name, port),
@@ -237,6 +244,7 @@ impl Node {
                 Output::Line(level, line) => self.effects.push_back(Effect::Log(level_of(level), line)),
             }
         }
+        self.following.tending = false;
         self.tell_upstream(now);
     }
 
@@ -377,8 +385,13 @@ impl Node {
         }
         let replication = &mut self.engine.server.replication;
         replication.stream_db = last_db;
-        let offset = replication.primary.offset() + units.len() as u64;
+        let before = replication.primary.offset();
+        let offset = before + units.len() as u64;
         if let Some(replica) = &mut replication.replica {
+            debug_assert!(
+                replica.position().is_none_or(|position| position.offset == before),
+                "we are where our data is"
+            );
             replica.applied(offset);
         }
         self.feed_replicas_verbatim(now, offset, units);
@@ -408,7 +421,7 @@ impl Node {
                 Way::File { file, path, buffer: Vec::new(), in_flight: 0, len: 0, whole: false }
             }
         };
-        self.following.intake = Some(Intake { origin, guarded, way });
+        self.following.intake = Some(Intake { origin, guarded, way, failed: false });
     }
 
     fn ask_disk(&mut self, task: Task) {
@@ -417,7 +430,7 @@ impl Node {
     }
 
     fn take_snapshot(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) {
-        let Some(intake) = &mut self.following.intake else { return };
+        let Some(intake) = self.following.intake.as_mut().filter(|intake| !intake.failed) else { return };
         match &mut intake.way {
             Way::File { buffer, .. } => {
                 buffer.extend_from_slice(bytes);
@@ -503,7 +516,7 @@ impl Node {
 
     /// Goes on when all of the snapshot has arrived.
     fn end_snapshot(&mut self, now: Now, host: &dyn Host) {
-        let Some(intake) = &mut self.following.intake else { return };
+        let Some(intake) = self.following.intake.as_mut().filter(|intake| !intake.failed) else { return };
         match &mut intake.way {
             Way::File { file, whole, .. } => {
                 *whole = true;
@@ -551,6 +564,9 @@ impl Node {
 
     /// Tells the machine that the snapshot cannot be had.
     pub(crate) fn intake_failed(&mut self, now: Now, host: &dyn Host, reason: String) {
+        if let Some(intake) = &mut self.following.intake {
+            intake.failed = true;
+        }
         if let Some(replica) = &mut self.engine.server.replication.replica {
             // It asks for the snapshot to be abandoned.
             replica.snapshot_loaded(now, Err(reason));
@@ -560,11 +576,14 @@ impl Node {
 
     /// Says that a snapshot of so many keys lies ready; returns whether it is to be loaded.
     pub(crate) fn snapshot_verified(&mut self, now: Now, host: &dyn Host, keys: u64) -> bool {
-        if let Some(replica) = &mut self.engine.server.replication.replica {
-            replica.snapshot_holds(now, keys);
-            self.tend_master(now, host, &[]);
+        let Some(replica) = &mut self.engine.server.replication.replica else { return false };
+        replica.snapshot_holds(now, keys);
+        let wanted = replica.is_syncing();
+        if let Some(intake) = &mut self.following.intake {
+            intake.failed = !wanted;
         }
-        self.following.intake.is_some()
+        self.tend_master(now, host, &[]);
+        wanted
     }
 
     /// Says that our data is about to be replaced.
@@ -661,10 +680,11 @@ const MAX_BULK: usize = 1 << 40;
 
 /// Returns whether a command of the stream concerns replicas alone, and has no place in a log.
 fn is_passing(request: Request<'_>) -> bool {
-    match request.arg(0).len() {
-        4 => request.arg(0).eq_ignore_ascii_case(b"PING"),
-        7 => request.arg(0).eq_ignore_ascii_case(b"PUBLISH"),
-        8 => [&b"REPLCONF"[..], b"SPUBLISH"].iter().any(|name| request.arg(0).eq_ignore_ascii_case(name)),
+    let Some(name) = request.get(0) else { return true };
+    match name.len() {
+        4 => name.eq_ignore_ascii_case(b"PING"),
+        7 => name.eq_ignore_ascii_case(b"PUBLISH"),
+        8 => [&b"REPLCONF"[..], b"SPUBLISH"].iter().any(|name| name.eq_ignore_ascii_case(name)),
         _ => false,
     }
 }

@@ -20,3 +20,4 @@ pub use link::{Input, Peer};
 pub use loading::{Ended, FileToLoad};
 pub use node::Node;
 pub use persist::{Written, look};
+pub use replication::primary::SnapshotId;

@@ -14,7 +14,7 @@ use base::disk::{Task, TaskId};
 use base::time::Now;
 use engine::effect::LogLevel;
 use engine::persistence::Snapshot;
-use engine::replication::{Follow, link_of, primary_settings, replica_settings, session_of};
+use engine::replication::{Follow, link_of, session_of};
 use engine::session::{Closing, Session};
 use engine::{Effect, SessionId};
 use replication::primary::{Output, SnapshotId};
@@ -142,17 +142,16 @@ impl Node {
 
     /// Takes over changed parameters.
     pub(crate) fn reconfigure_replication(&mut self, now: Now) {
-        let server = &mut self.engine.server;
-        server.replication.primary.configure(now, primary_settings(&server.config));
-        let settings = replica_settings(&server.config, &server.run_id);
-        if let Some(replica) = &mut server.replication.replica {
-            replica.configure(now, settings);
-            self.stirred = true;
-        }
+        // The engine has told the machines; what they make of it is asked for in the next turn.
+        self.stirred = true;
         self.release(now);
     }
 
     fn say_to_replicas(&mut self, now: Now, words: &[&[u8]]) {
+        if self.engine.server.follows() {
+            // The stream is our master's.
+            return;
+        }
         self.engine.stream().push_for_replicas(words);
         self.pass_on_stream(now);
     }
@@ -287,6 +286,7 @@ impl Node {
             (path, result) => {
                 let (id, path) = (current.id, path.clone());
                 self.feeding.current = None;
+                self.effects.push_back(Effect::DropPieces);
                 if let (Ok(_), Some(path)) = (&result, path) {
                     self.feeding.files.insert(id, path);
                 }
@@ -319,6 +319,7 @@ impl Node {
         }
         self.feeding.current = None;
         self.forget_piece();
+        self.effects.push_back(Effect::DropPieces);
         let child = &mut self.engine.server.persistence.child;
         if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
             *child = None;

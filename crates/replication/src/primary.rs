@@ -537,6 +537,11 @@ impl Primary {
             self.history.replace(ReplId::random(&mut self.rng));
             self.open_backlog(self.offset);
         }
+        if upstream != Upstream::None {
+            // From here on the stream is our master's: nothing of ours may get into it.
+            self.acks_wanted = false;
+            self.outputs.retain(|output| !matches!(output, Output::Ping | Output::GetAck));
+        }
         self.upstream = upstream;
     }
 

@@ -111,6 +111,8 @@ pub struct Replica {
     dear_failures: u32,
     /// The next attempt asks whose replica the master is.
     suspects_loop: bool,
+    /// The next full sync may replace our data by nothing, whatever the settings say.
+    accepts_once: bool,
     /// The next PSYNC asks the master to become one: it is a replica still.
     hands_over: bool,
     last_io: Instant,
@@ -228,6 +230,7 @@ impl Replica {
             failures: 0,
             dear_failures: 0,
             suspects_loop: false,
+            accepts_once: false,
             hands_over: false,
             last_io: now.instant,
             say_at: now.instant,
@@ -423,10 +426,18 @@ impl Replica {
         }
     }
 
-    /// Allows, once and for all, that our data is replaced by nothing; what was refused is tried again at once.
+    /// Allows that our data is replaced by nothing, until the stream flows again; what was refused is tried again at once.
     pub fn accept_empty(&mut self, now: Now) {
-        let settings = ReplicaSettings { accept_empty: true, ..self.settings.clone() };
-        self.configure(now, settings);
+        self.now = now;
+        self.accepts_once = true;
+        if let State::Refused { until } = &mut self.state {
+            *until = now.instant;
+        }
+    }
+
+    /// Returns whether a snapshot is being received or loaded.
+    pub fn is_syncing(&self) -> bool {
+        matches!(self.state, State::Receiving(_) | State::Loading { .. })
     }
 
     /// Does what is due.
@@ -701,7 +712,7 @@ impl Replica {
     }
 
     fn is_guarded(&self) -> bool {
-        self.keys_held > 0 && !self.settings.accept_empty
+        self.keys_held > 0 && !self.settings.accept_empty && !self.accepts_once
     }
 
     fn go_on(&mut self, position: Position, id: ReplId) {
@@ -724,6 +735,7 @@ impl Replica {
         self.state = State::Streaming { since: self.now.instant };
         (self.failures, self.dear_failures) = (0, 0);
         (self.refused, self.down_since) = (None, None);
+        self.accepts_once = false;
         self.say_at = self.now.instant + SAY_EVERY;
         self.last_io = self.now.instant;
     }

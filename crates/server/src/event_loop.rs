@@ -46,7 +46,7 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 const READS_IN_A_ROW: usize = 16;
 
 /// After so many writes in a row the other links get their turn.
-const WRITES_IN_A_ROW: usize = 16;
+const WRITES_IN_A_ROW: usize = 64;
 
 /// Connections accepted in a row.
 const ACCEPTS_IN_A_ROW: usize = 1000;
@@ -291,7 +291,8 @@ impl EventLoop {
             }
         }
         for id in std::mem::take(&mut self.unsent) {
-            self.send(id, false);
+            // They stopped for others' sake, and not for a full socket.
+            self.send(id, true);
         }
         if !self.unaccepted.is_empty() {
             self.out_of_files = false;
@@ -670,7 +671,8 @@ impl EventLoop {
             }
             Effect::KillChild => self.storage.kill_child(),
             Effect::Connect { session, host, port } => self.connect(session, &host, port),
-            Effect::NextPiece(_) => self.storage.next_piece(&mut self.node, &self.machine),
+            Effect::NextPiece(id) => self.storage.next_piece(&mut self.node, &self.machine, id),
+            Effect::DropPieces => self.storage.drop_pieces(),
             Effect::SendFile { session, path } => self.begin_file(session, &path),
             Effect::Listen(session) => self.unread.push(session),
             Effect::Load => {

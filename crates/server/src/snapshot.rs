@@ -63,7 +63,7 @@ const BYTES_UNSEEN: u64 = 1 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) target: Target<'a>,
-    /// Nothing goes to the target: this process is handed the bytes, see [`Snapshot::take_piece`].
+    /// Nothing goes to the target: this process is handed the bytes, see [`take_piece`].
     pub(crate) in_pieces: bool,
     /// The name in the process' title: `redis-rdb-bgsave`, `redis-aof-rewrite`.
     pub(crate) name: &'a str,
@@ -231,31 +231,9 @@ impl Snapshot {
         State::Done(result)
     }
 
-    /// Returns whether the snapshot comes in pieces.
-    pub(crate) fn has_pieces(&self) -> bool {
-        self.pieces.is_some()
-    }
-
-    /// Returns the next bytes of a snapshot in pieces: none yet, or an empty piece at its end.
-    pub(crate) fn take_piece(&mut self) -> Option<Vec<u8>> {
-        let pieces = self.pieces.as_mut()?;
-        let mut piece = vec![0; PIECE_MAX];
-        let mut filled = 0;
-        while filled < PIECE_MAX {
-            match pieces.read(&mut piece[filled..]) {
-                Ok(0) => {
-                    // The end is told by itself, with nothing else in the piece.
-                    piece.truncate(filled);
-                    return Some(piece);
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-        piece.truncate(filled);
-        (filled > 0).then_some(piece)
+    /// Hands over what a snapshot in pieces comes through, once.
+    pub(crate) fn take_pieces(&mut self) -> Option<UnixStream> {
+        self.pieces.take()
     }
 
     /// Returns whether the child is about to end, which nobody is woken for: it is to be polled again soon.
@@ -309,6 +287,27 @@ impl Drop for Snapshot {
             files::discard(&self.temporary);
         }
     }
+}
+
+/// Returns the next bytes of a snapshot in pieces: none yet, or an empty piece at its end.
+pub(crate) fn take_piece(pieces: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut piece = vec![0; PIECE_MAX];
+    let mut filled = 0;
+    while filled < PIECE_MAX {
+        match pieces.read(&mut piece[filled..]) {
+            Ok(0) => {
+                // The end is told by itself, with nothing else in the piece.
+                piece.truncate(filled);
+                return Some(piece);
+            }
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    piece.truncate(filled);
+    (filled > 0).then_some(piece)
 }
 
 /// What the child does; returns its exit code.

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mio::net::UnixStream;
 use mio::{Registry, Token, Waker};
-use node::{Node, Snapshot as Kind, Written};
+use node::{Node, Snapshot as Kind, SnapshotId, Written};
 
 use crate::file_sink::Target;
 use crate::host::Machine;
 use crate::log;
-use crate::snapshot::{Job, Progress, Snapshot, State};
+use crate::snapshot::{self, Job, Progress, Snapshot, State};
 use crate::text::reason;
 
 /// The token of the disk's waker, and of the child's pipe.
@@ -19,19 +20,25 @@ pub(crate) const CHILD_TOKEN: Token = Token((1 << 40) - 4);
 /// What the loop has to do with files.
 pub(crate) struct Storage {
     child: Option<Snapshot>,
-    /// A child that has ended, some of whose pieces were not taken.
-    drained: Option<Snapshot>,
+    /// What a snapshot in pieces comes through; its child may have ended before the last was taken.
+    pieces: Option<Pieces>,
     /// Children that were told to end and may not have: nobody wants to hear of them.
     unwanted: Vec<Snapshot>,
-    /// The node has asked for the next piece of the snapshot.
-    wants_piece: bool,
     waker: Arc<Waker>,
+}
+
+/// A snapshot that comes in pieces.
+struct Pieces {
+    id: SnapshotId,
+    stream: UnixStream,
+    /// The node has asked for the next.
+    wanted: bool,
 }
 
 impl Storage {
     /// Returns the files' side of a loop.
     pub(crate) fn new(waker: Arc<Waker>) -> Storage {
-        Storage { child: None, drained: None, unwanted: Vec::new(), wants_piece: false, waker }
+        Storage { child: None, pieces: None, unwanted: Vec::new(), waker }
     }
 
     /// Returns what wakes the loop for the files.
@@ -96,7 +103,12 @@ impl Storage {
             node.write_snapshot(now, used, kind, sink, progress)
         });
         match started {
-            Ok(child) => {
+            Ok(mut child) => {
+                if let Kind::Replicas { id, .. } = kind
+                    && let Some(stream) = child.take_pieces()
+                {
+                    self.pieces = Some(Pieces { id, stream, wanted: false });
+                }
                 log::notice(&format!("{what} started by pid {}", child.pid()));
                 node.forked(child.fork_time());
                 self.child = Some(child);
@@ -109,30 +121,32 @@ impl Storage {
         }
     }
 
-    /// Hands the node the next piece of the snapshot, as soon as there is one.
-    pub(crate) fn next_piece(&mut self, node: &mut Node, machine: &Machine) {
-        self.wants_piece = true;
-        self.hand_in_piece(node, machine);
+    /// Hands the node the next piece of a snapshot, as soon as there is one.
+    pub(crate) fn next_piece(&mut self, node: &mut Node, machine: &Machine, id: SnapshotId) {
+        if let Some(pieces) = self.pieces.as_mut().filter(|pieces| pieces.id == id) {
+            pieces.wanted = true;
+            self.hand_in_piece(node, machine);
+        }
     }
 
     fn hand_in_piece(&mut self, node: &mut Node, machine: &Machine) {
-        if !self.wants_piece {
-            return;
-        }
-        // Where there is no child any more there are no pieces.
-        let Some(child) = self.drained.as_mut().or(self.child.as_mut()) else { return };
-        if let Some(piece) = child.take_piece() {
-            self.wants_piece = false;
+        let Some(pieces) = self.pieces.as_mut().filter(|pieces| pieces.wanted) else { return };
+        if let Some(piece) = snapshot::take_piece(&mut pieces.stream) {
+            pieces.wanted = false;
             if piece.is_empty() {
-                self.drained = None;
+                self.pieces = None;
             }
             node.snapshot_piece(machine.clock.now(), piece);
         }
     }
 
+    /// Forgets pieces that nobody wants any more.
+    pub(crate) fn drop_pieces(&mut self) {
+        self.pieces = None;
+    }
+
     /// Ends the child; nobody waits for what it would have said.
     pub(crate) fn kill_child(&mut self) {
-        (self.drained, self.wants_piece) = (None, false);
         if let Some(mut child) = self.child.take() {
             child.kill();
             self.unwanted.push(child);
@@ -158,7 +172,6 @@ impl Storage {
                 }
             }
             State::Done(result) => {
-                self.drained = self.child.take_if(|child| child.has_pieces());
                 self.child = None;
                 let result = result.map_err(|failure| failure.to_string()).map(|progress| {
                     let megabytes = |bytes: u64| bytes >> 20;

@@ -54,7 +54,7 @@ fn psync(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let link = link_of(cx.session);
     let peer = cx.session.addr.rsplit_once(':').map_or("", |(ip, _)| ip).trim_matches(['[', ']']);
     // What was written into `out` before this command belongs to requests that came in one piece with it.
-    let pending = !out.out.is_empty() && cx.session.unsent() + out.out.len() > 0;
+    let pending = out.out.len() > cx.session.sent;
     let primary = &mut cx.server.replication.primary;
     match primary.sync(cx.now, link, peer, pending, cx.request) {
         Answer::Error(error) => Err(Error::from(error)),
