@@ -8,6 +8,7 @@ mod durability;
 mod fuzz;
 mod oracle;
 mod record;
+mod replication;
 mod simulate;
 mod test;
 
@@ -35,7 +36,12 @@ cargo xtask kill9 [--rounds N] [--fsync always|everysec] [--seed N] [--ours CMD]
                                                              kill the server under load
 cargo xtask diskfaults [--only WORDS] [--fsync always|everysec] [--ours CMD]
                                                              let each system call of the disk fail once (with strace)
-The last three end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
+cargo xtask replicate [--minutes N] [--only WORDS] [--seed N] [--ours CMD]
+                                                             redis-server in every position, links cut, processes killed
+cargo xtask sentinel [--rounds N] [--seed N] [--ours CMD]    let Redis Sentinel fail three servers over
+cargo xtask promote [--rounds N] [--synchronous yes|no|wait] [--seed N] [--ours CMD]
+                                                             lose the master, promote the best replica, count what is lost
+The last six end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
@@ -51,6 +57,9 @@ fn main() -> ExitCode {
         "powercut" => durability::powercut::run(words),
         "kill9" => durability::kill9::run(words),
         "diskfaults" => durability::diskfaults::run(words),
+        "replicate" => replication::replicate::run(words),
+        "sentinel" => replication::sentinel::run(words),
+        "promote" => replication::promote::run(words),
         command => Arguments::parse(words).and_then(|arguments| match command {
             "oracle" => oracle::run(&arguments),
             "record" => record::run(&arguments),

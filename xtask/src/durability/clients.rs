@@ -14,14 +14,14 @@ use super::sequence::requests;
 
 /// A connection that asks and waits.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Connection {
     /// Connects; no reply may take longer than `patience`.
-    pub(super) fn open(address: SocketAddr, patience: Duration) -> Result<Connection, String> {
+    pub(crate) fn open(address: SocketAddr, patience: Duration) -> Result<Connection, String> {
         let stream = TcpStream::connect(address).map_err(|error| format!("connecting: {error}"))?;
         let set = stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_nodelay(true));
         set.map_err(|error| format!("connecting: {error}"))?;
@@ -49,14 +49,14 @@ impl Connection {
     }
 
     /// Sends a request and returns the reply, errors included.
-    pub(super) fn reply(&mut self, request: &[&str]) -> Result<Reply, String> {
+    pub(crate) fn reply(&mut self, request: &[&str]) -> Result<Reply, String> {
         let request: Vec<Vec<u8>> = request.iter().map(|word| word.as_bytes().to_vec()).collect();
         self.send(&words::encode(&request))?;
         self.receive()
     }
 
     /// Sends a request and returns the strings of the reply: none for a null, one for a string, those of an array.
-    pub(super) fn ask(&mut self, request: &[&str]) -> Result<Vec<Vec<u8>>, String> {
+    pub(crate) fn ask(&mut self, request: &[&str]) -> Result<Vec<Vec<u8>>, String> {
         let reply = self.reply(request)?;
         if reply.is_error() {
             return Err(format!("{}: {}", request.join(" "), reply.head()));
@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// Returns a field of INFO.
-    pub(super) fn info(&mut self, field: &str) -> Result<String, String> {
+    pub(crate) fn info(&mut self, field: &str) -> Result<String, String> {
         let info = self.ask(&["INFO", "everything"])?.pop().unwrap_or_default();
         let info = String::from_utf8_lossy(&info).into_owned();
         let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

@@ -9,7 +9,7 @@
 //! Every client writes a sequence of its own that follows from its number alone, so what must be there after a restart
 //! is known exactly: the state after one of its writes, and no earlier one than was promised.
 
-mod clients;
+pub(crate) mod clients;
 pub(crate) mod diskfaults;
 mod image;
 pub(crate) mod kill9;
@@ -85,16 +85,16 @@ impl Options {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
+pub(crate) fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("not a number: {text}"))
 }
 
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
 /// Builds our server as it is released and returns its command.
-fn build() -> Result<Vec<String>, String> {
+pub(crate) fn build() -> Result<Vec<String>, String> {
     let root = crate::arguments::root();
     let built = Command::new("cargo")
         .args(["build", "--quiet", "--release", "-p", "redstart"])
@@ -110,10 +110,10 @@ fn build() -> Result<Vec<String>, String> {
 
 /// A directory of this process, removed with this value.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Result<Scratch, String> {
+    pub(crate) fn new(name: &str) -> Result<Scratch, String> {
         // Process ids are no names here: in a world of its own each run has the same.
         let path = std::env::temp_dir().join(format!("redstart-{name}-{}", now_ns()));
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
