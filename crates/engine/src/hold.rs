@@ -113,6 +113,11 @@ impl Holds {
         self.oldest
     }
 
+    /// Lets every read wait for what was written up to an offset.
+    pub(crate) fn hold_all_up_to(&mut self, offset: u64) {
+        (self.fresh_all, self.noted) = (offset, offset);
+    }
+
     /// Returns the offset up to which everything may be told.
     pub fn released(&self) -> u64 {
         self.released

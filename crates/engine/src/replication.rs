@@ -20,7 +20,8 @@ use crate::failover::Failover;
 use crate::session::{Closing, Session, SessionId};
 use crate::stream::Stream;
 use crate::synchronous::Synchronous;
-use crate::{Engine, Host, Server, table};
+use crate::table::{self, Row};
+use crate::{Engine, Host, Server};
 use resp::decode::Request;
 
 /// Both ends of replication, as far as this server is one.
@@ -207,6 +208,16 @@ pub struct Follow {
     pub hand_over: bool,
 }
 
+/// Returns whether a master may send a command to its replicas: what writes, and what frames it.
+///
+/// All else would let a master turn its replica into something other than that.
+#[inline]
+fn may_be_in_a_stream(row: &Row) -> bool {
+    const FRAMES: [&str; 9] =
+        ["SELECT", "MULTI", "EXEC", "DISCARD", "PING", "REPLCONF", "PUBLISH", "SPUBLISH", "UNWATCH"];
+    row.flags.has(table::WRITE) || row.is_any(&FRAMES)
+}
+
 /// Returns the number under which the machines know a session's link: it is not used again.
 pub fn link_of(session: &Session) -> LinkId {
     LinkId((session.client_id << 32) | u64::from(session.id.0))
@@ -276,6 +287,12 @@ impl Engine {
         request: Request<'_>,
     ) -> Result<(), String> {
         session.last_active = now.instant;
+        let Some(name) = request.get(0) else { return Ok(()) };
+        if let Some(row) = self.server.table.find(name)
+            && !may_be_in_a_stream(row)
+        {
+            return Err(format!("'{}' is no command of a stream", row.name));
+        }
         if self.server.persistence.hinders() {
             self.mind_disk(now, request);
         }
@@ -327,6 +344,21 @@ impl Engine {
         }
         self.keyspace.evictor.clear();
         self.server.persistence.functions.clear();
+    }
+
+    /// Lets nobody read what was loaded, in the synchronous mode, before enough replicas have it.
+    ///
+    /// Some of it may have been answered by an error that told of an unknown outcome.
+    pub fn hold_loaded(&mut self, now: Now) {
+        if !self.server.is_synchronous() || self.keyspace.dbs.iter().all(Db::is_empty) {
+            return;
+        }
+        if self.server.stream_offset() == 0 {
+            // Before the first byte nothing can be waited for.
+            self.server.replication.primary.append(now, 1, &[]);
+            self.move_to_offset(1);
+        }
+        self.server.holds.hold_all_up_to(self.server.propagation.stream.offset());
     }
 
     /// Goes on at another offset of the stream: that of data which took the place of ours.

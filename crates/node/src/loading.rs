@@ -279,6 +279,7 @@ impl Node {
             server.log(LogLevel::Notice, format!("DB loaded from {from}: {seconds:.3} seconds"));
         }
         self.resume_history(now, &loading);
+        self.engine.hold_loaded(now);
         let server = &self.engine.server;
         let settings = settings(&server.config, &server.run_id);
         let offset = self.engine.stream().offset();

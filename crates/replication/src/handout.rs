@@ -247,13 +247,11 @@ impl Primary {
         self.outputs.push_back(Output::Send(link, mark.as_bytes().to_vec()));
         let Some(feed) = self.feeds.get_mut(&link) else { return };
         (feed.state, feed.acked_at) = (State::Loading, self.now.instant);
-        let (name, only, old) = (feed.name(), feed.greeting.snapshot_only, feed.old);
+        let (name, only) = (feed.name(), feed.greeting.snapshot_only);
         if only {
             self.end_snapshot_only(link, &name);
-        } else if old {
-            // It will never acknowledge anything.
-            self.put_online(link);
         } else {
+            // Also one that said SYNC: redis-cli does, looks for the mark at the end of what it reads, and then says ACK 0.
             self.line(
                 Level::Notice,
                 format!(

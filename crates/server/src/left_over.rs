@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `temp-<pid>.rdb`, `temp-<pid>-<n>.rdb` (SAVE) | when no process has that number, or it is our own |
 //! | `temp-bgsave-<8 hex>-<n>.rdb`, `temp-rewriteaof-bg-<8 hex>-<n>.aof` | when nothing was written to it for a day |
+//! | `temp-sync-<8 hex>-<n>.rdb`, `temp-replicas-<8 hex>-<n>.rdb` | the same |
 //!
 //! Another server may be at work in the same directory, and nothing in the latter names tells whose they are.
 
@@ -47,9 +48,9 @@ enum Owner {
 fn owner(name: &str) -> Option<Owner> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let rest = name.strip_prefix("temp-")?;
-    let of_run = rest
-        .strip_prefix("bgsave-")
-        .and_then(|rest| rest.strip_suffix(".rdb"))
+    let of_run = ["bgsave-", "sync-", "replicas-"]
+        .iter()
+        .find_map(|kind| rest.strip_prefix(kind)?.strip_suffix(".rdb"))
         .or_else(|| rest.strip_prefix("rewriteaof-bg-")?.strip_suffix(".aof"));
     if let Some((run, number)) = of_run.and_then(|of_run| of_run.split_once('-')) {
         let is_run = run.len() == 8 && run.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -72,6 +73,8 @@ mod tests {
             ("temp-12-3.rdb", Some(Owner::Process(12))),
             ("temp-bgsave-0a1b2c3d-4.rdb", Some(Owner::Unknown)),
             ("temp-rewriteaof-bg-0a1b2c3d-4.aof", Some(Owner::Unknown)),
+            ("temp-sync-0a1b2c3d-4.rdb", Some(Owner::Unknown)),
+            ("temp-replicas-0a1b2c3d-4.rdb", Some(Owner::Unknown)),
             ("temp-bgsave-1.rdb", None),
             ("temp-bgsave-0a1b2c3d-.rdb", None),
             ("temp-rewriteaof-bg-1.aof", None),
