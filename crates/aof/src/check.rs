@@ -7,6 +7,7 @@ use std::convert::Infallible;
 
 use resp::Request;
 
+use crate::mark::Mark;
 use crate::read::{Reader, Replay, Verdict};
 
 /// Checks one file, whose bytes come in pieces.
@@ -33,6 +34,8 @@ pub struct Report {
     pub lines: u64,
     /// The first and the last annotated time, in Unix seconds.
     pub times: Option<(i64, i64)>,
+    /// Where in a history of replication the log stands behind the last request, if it says so there.
+    pub mark: Option<Mark>,
     /// How the file ends.
     pub verdict: Verdict,
     /// Where to cut the file so that nothing later than the time asked for is left, if anything is.
@@ -44,6 +47,7 @@ struct Found {
     commands: BTreeMap<String, u64>,
     lines: u64,
     times: Option<(i64, i64)>,
+    mark: Option<Mark>,
     until: Option<i64>,
     cut_for_time: Option<u64>,
 }
@@ -77,6 +81,7 @@ impl Check {
             commands: self.found.commands,
             lines: self.found.lines,
             times: self.found.times,
+            mark: self.found.mark,
             verdict,
             cut_for_time: self.found.cut_for_time,
         }
@@ -103,6 +108,7 @@ impl Replay for Found {
 
     fn request(&mut self, request: Request<'_>, _: u64) -> Result<(), Infallible> {
         let name = request.arg(0);
+        self.mark = None;
         self.lines += 1 + 2 * request.len() as u64;
         let mut buf = [0; NAME_MAX];
         let name = match buf.get_mut(..name.len()) {
@@ -131,6 +137,10 @@ impl Replay for Found {
             self.cut_for_time = Some(offset);
         }
         Ok(())
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
     }
 }
 
@@ -169,6 +179,18 @@ mod tests {
         assert_eq!(report(Some(300), &bytes).cut_for_time, None);
         let torn = report(None, &bytes[..bytes.len() - 1]);
         assert_eq!((torn.checked, torn.batches, torn.cut_to_fix()), (true, 2, Some(starts[2])));
+    }
+
+    #[test]
+    fn a_mark_counts_while_nothing_follows() {
+        let mark = Mark { offset: 7, database: 0, id: [b'0'; 40] };
+        let found = |bytes: &[u8]| {
+            let mut check = Check::new(0, None);
+            let taken = check.read(bytes);
+            check.finish(&bytes[taken..]).mark
+        };
+        assert_eq!(found(&[SET, &mark.line(None)].concat()), Some(mark));
+        assert_eq!(found(&[SET, &mark.line(None), SET].concat()), None);
     }
 
     #[test]

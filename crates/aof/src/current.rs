@@ -16,6 +16,7 @@ use base::disk::FileId;
 use base::time::Instant;
 
 use crate::manifest::LogFile;
+use crate::mark::{HistoryName, Mark};
 use crate::record::Batches;
 
 #[derive(Debug)]
@@ -45,6 +46,12 @@ pub(crate) struct Current {
     pub(crate) fresh: bool,
     /// The time that the last annotation gives.
     pub(crate) stamp: i64,
+    /// Where in a history of replication the log stands behind what is gathered, until the file says so.
+    pub(crate) mark: Option<Mark>,
+    /// When the mark is due though nothing else is written: it says that bytes went by which are none of the log's.
+    pub(crate) mark_due: Instant,
+    /// The history that the file has named last.
+    named: Option<HistoryName>,
     /// How often in a row it could not be opened again.
     pub(crate) reopen_failures: u32,
 }
@@ -91,6 +98,9 @@ pub(crate) struct Unlisted {
     pub(crate) failed: bool,
 }
 
+/// The time and the selection that may stand before units are not longer.
+const FRONT_MAX: usize = 128;
+
 impl Current {
     /// Returns a file that has `len` bytes, all on the disk, as has the stream up to `offset`.
     pub(crate) fn new(id: FileId, path: String, gate: Gate, len: u64, offset: u64) -> Current {
@@ -112,6 +122,9 @@ impl Current {
             quiet: None,
             fresh: true,
             stamp: i64::MIN,
+            mark: None,
+            mark_due: Instant::default(),
+            named: None,
             reopen_failures: 0,
         }
     }
@@ -129,9 +142,17 @@ impl Current {
         bytes: &[u8],
     ) {
         let mut front = Vec::new();
-        if let Some(time) = stamp.filter(|time| *time > self.stamp) {
-            // At the front of a batch, where the file can be cut.
+        let stamp = stamp.filter(|time| *time > self.stamp);
+        // A batch that ends here says where it stands, should the file end behind it.
+        if stamp.is_some() || self.batches.overflows(bytes.len() + FRONT_MAX) {
+            if !self.batches.is_empty() {
+                self.say_mark(trusted);
+            }
             self.batches.seal();
+        }
+        self.mark = None;
+        if let Some(time) = stamp {
+            // At the front of a batch, where the file can be cut.
             self.stamp = time;
             front.extend_from_slice(format!("#TS:{time}\r\n").as_bytes());
         }
@@ -146,6 +167,20 @@ impl Current {
         self.gathered = offset;
         self.unasked.get_or_insert(now);
         self.quiet = None;
+    }
+
+    /// Notes where in a history of replication the log stands behind what was gathered.
+    pub(crate) fn set_mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
+    }
+
+    /// Gathers the mark, if one is to be said.
+    pub(crate) fn say_mark(&mut self, trusted: bool) {
+        if let Some(mark) = self.mark.take() {
+            let synced = if trusted { self.batches.end() } else { self.synced.len };
+            self.batches.push(synced, &[&mark.line(self.named.as_ref())]);
+            self.named = Some(mark.id);
+        }
     }
 
     /// Notes that the stream went on by bytes that are not logged.
@@ -210,6 +245,13 @@ impl Current {
     /// Returns whether bytes were handed out that no finished sync covers.
     pub(crate) fn has_unsynced(&self) -> bool {
         self.handed.offset > self.synced.offset
+    }
+
+    /// Returns whether everything that was handed out is on the disk, also what says nothing of the stream.
+    ///
+    /// Only the last file may end inside a batch.
+    pub(crate) fn has_every_byte_synced(&self) -> bool {
+        self.synced.len >= self.handed.len
     }
 
     /// Returns whether the file holds more on the disk than any of its batches says.

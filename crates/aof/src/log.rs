@@ -33,6 +33,7 @@ use base::time::{Instant, Now};
 use crate::ages::Ages;
 use crate::current::{Border, Current, Gate, Unlisted};
 use crate::manifest::Manifest;
+use crate::mark::Mark;
 use crate::place::Place;
 use crate::rewrite::{Listing, Removal, Rewriting, Schedule};
 use crate::settings::{Fsync, Settings, Sizes, Start};
@@ -149,6 +150,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const REOPEN_FAILURES_MAX: u32 = 5;
 /// A file in which nothing happens says after this time that all of it is on the disk.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// Marks of nothing but bytes that are not logged are so far apart.
+const MARK_EVERY: Duration = Duration::from_secs(1);
 /// Lines about failing writes come no more often.
 const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -279,6 +282,17 @@ impl Log {
         self.settle();
     }
 
+    /// Says where in a history of replication the log stands, with all that was appended; who restarts goes on there.
+    ///
+    /// The mark goes out behind what was appended. When that was nothing, since what went by is none of the log's, marks
+    /// go out a second apart.
+    pub fn mark(&mut self, now: Now, mark: Mark) {
+        self.tick(now);
+        if let Some(file) = &mut self.file {
+            file.set_mark(mark);
+        }
+    }
+
     /// Takes what became of a task; each is reported once, in the order in which they were handed out.
     pub fn task_done(&mut self, now: Now, id: TaskId, result: Result<(), DiskError>) {
         self.tick(now);
@@ -343,6 +357,7 @@ impl Log {
                 _ => {}
             }
             add(self.quiet_due(file));
+            add(self.mark_due(file));
         }
         if self.holds_late() && self.held.is_none() {
             add(self.ages.oldest().map(|since| since + HOLD_AFTER));
@@ -405,10 +420,11 @@ impl Log {
         self.abort_rewrite();
         for mut file in [self.retiring.take(), self.file.take()].into_iter().flatten() {
             // Not where the file before it may yet turn out to have lost something, or is not opened.
-            if file.gate == Gate::Open
-                && let Some(bytes) = file.hand_out()
-            {
-                self.ask(Task::Append { file: file.id, bytes }, Job::Aside);
+            if file.gate == Gate::Open {
+                file.say_mark(self.settings.fsync == Fsync::No);
+                if let Some(bytes) = file.hand_out() {
+                    self.ask(Task::Append { file: file.id, bytes }, Job::Aside);
+                }
             }
             self.ask(Task::Sync { file: file.id }, Job::Aside);
             self.ask(Task::Close { file: file.id }, Job::Aside);
@@ -741,6 +757,7 @@ impl Log {
     pub(crate) fn settle(&mut self) {
         if let Some(file) = &self.retiring
             && file.is_synced()
+            && file.has_every_byte_synced()
             && file.in_flight == 0
         {
             let id = file.id;
@@ -795,11 +812,17 @@ impl Log {
         }
         let (id, waits) = (file.id, policy == Fsync::Always && file.syncs > 0 && !skips);
         let mut tasks = Vec::new();
-        if (!waits || retiring || closing)
-            && let Some(bytes) = file.hand_out()
-        {
-            file.in_flight += 1;
-            tasks.push((Task::Append { file: id, bytes }, Job::Append(id)));
+        if !waits || retiring || closing {
+            if !file.batches.is_empty() || file.mark_due <= now || retiring || closing {
+                if file.mark.is_some() {
+                    file.mark_due = now + MARK_EVERY;
+                }
+                file.say_mark(policy == Fsync::No);
+            }
+            if let Some(bytes) = file.hand_out() {
+                file.in_flight += 1;
+                tasks.push((Task::Append { file: id, bytes }, Job::Append(id)));
+            }
         }
         let late = file.unasked.is_some_and(|since| now.saturating_since(since) >= SYNC_AFTER);
         let due = match policy {
@@ -808,7 +831,8 @@ impl Log {
             Fsync::EverySecond => late && !skips,
             Fsync::No => false,
         };
-        if due && file.syncs == 0 && file.has_unsynced() {
+        let unsynced = file.has_unsynced() || (retiring && !file.has_every_byte_synced());
+        if due && file.syncs == 0 && unsynced {
             file.in_flight += 1;
             file.syncs += 1;
             file.unasked = (!file.batches.is_empty()).then_some(now);
@@ -824,6 +848,13 @@ impl Log {
         let due = file.gate == Gate::Open && file.syncs == 0 && file.is_understated();
         let since = file.quiet.filter(|_| due && self.settings.fsync != Fsync::No)?;
         Some(since + QUIET_AFTER)
+    }
+
+    /// Returns when a mark is to be written though there is nothing else to write.
+    fn mark_due(&self, file: &Current) -> Option<Instant> {
+        let waits = self.settings.fsync == Fsync::Always && file.syncs > 0 && !self.skips_sync();
+        let due = file.gate == Gate::Open && file.mark.is_some() && file.batches.is_empty() && !waits;
+        due.then_some(file.mark_due)
     }
 }
 

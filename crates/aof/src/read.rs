@@ -21,6 +21,7 @@
 use memchr::memmem;
 use resp::{Batch, Decoder, Limits, Request};
 
+use crate::mark::{HistoryName, Mark, POSITION};
 use crate::record::{Header, LINE_MAX, Line, MAGIC};
 
 /// Who takes what a log holds.
@@ -38,6 +39,9 @@ pub trait Replay {
     fn timestamp(&mut self, _unix_secs: i64, _offset: u64) -> Result<(), Self::Error> {
         Ok(())
     }
+
+    /// Hears where in a history of replication the log stands, with all that was taken before and nothing else.
+    fn mark(&mut self, _mark: Mark) {}
 }
 
 /// How a file ends.
@@ -358,12 +362,16 @@ struct Units {
     decoder: Decoder,
     /// Bytes of a transaction, from its MULTI on, in which whole requests but no EXEC were found.
     ahead: usize,
+    /// The history of replication that the file named last.
+    named: Option<HistoryName>,
 }
 
 /// One step through units.
 enum Step {
     /// This many bytes were an annotation.
     Time(usize, i64),
+    /// So were these, and they told a place in a history.
+    Mark(usize, Mark),
     Requests,
     Incomplete,
     Wrong(String),
@@ -394,11 +402,17 @@ impl Units {
                 }
                 continue;
             }
-            match step(&bytes[pos..]) {
+            match step(&bytes[pos..], self.named) {
                 Step::Incomplete => return Ok((pos, None)),
                 Step::Wrong(why) => return Ok((pos, Some(why))),
                 Step::Time(length, time) => {
                     replay.timestamp(time, cut.unwrap_or(offset + pos as u64))?;
+                    pos += length;
+                    continue;
+                }
+                Step::Mark(length, mark) => {
+                    self.named = Some(mark.id);
+                    replay.mark(mark);
                     pos += length;
                     continue;
                 }
@@ -445,9 +459,11 @@ impl Units {
     /// Returns where the transaction at the start of `bytes` ends, once its EXEC is there.
     fn transaction(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
         while self.ahead < bytes.len() {
-            match step(&bytes[self.ahead..]) {
+            match step(&bytes[self.ahead..], self.named) {
                 Step::Incomplete => return Ok(None),
                 Step::Wrong(why) => return Err(why),
+                // A mark speaks of whole units.
+                Step::Mark(..) => return Err("a mark between MULTI and EXEC".into()),
                 Step::Time(length, _) => {
                     self.ahead += length;
                     continue;
@@ -499,7 +515,7 @@ impl Units {
         replay: &mut R,
     ) -> Result<usize, R::Error> {
         let at = offset + pos as u64;
-        if let Step::Time(length, time) = step(&bytes[pos..end]) {
+        if let Step::Time(length, time) = step(&bytes[pos..end], self.named) {
             replay.timestamp(time, cut.unwrap_or(at))?;
             return Ok(pos + length);
         }
@@ -526,18 +542,18 @@ const BAD_FORMAT: &str = "Bad file format";
 
 const FOREIGN: &str = "what stands here is no checked batch, but the file consists of such";
 
-/// Returns what the first of `bytes` begins.
-fn step(bytes: &[u8]) -> Step {
+/// Returns what the first of `bytes` begins, in a file that has named a history of replication before or not.
+fn step(bytes: &[u8], named: Option<HistoryName>) -> Step {
     match bytes.first() {
         Some(b'*') => Step::Requests,
-        Some(b'#') => annotation(bytes),
+        Some(b'#') => annotation(bytes, named),
         Some(_) => Step::Wrong(BAD_FORMAT.into()),
         None => Step::Incomplete,
     }
 }
 
-/// Returns the time that the annotation at the front of `bytes` gives.
-fn annotation(bytes: &[u8]) -> Step {
+/// Returns the time, or the place in a history, that the annotation at the front of `bytes` gives.
+fn annotation(bytes: &[u8], named: Option<HistoryName>) -> Step {
     let window = &bytes[..bytes.len().min(ANNOTATION_MAX)];
     let Some(end) = memchr::memchr(b'\n', window) else {
         return match window.len() {
@@ -548,6 +564,12 @@ fn annotation(bytes: &[u8]) -> Step {
     let line = window[..end].strip_suffix(b"\r").unwrap_or(&window[..end]);
     if line.starts_with(MAGIC) {
         return Step::Wrong("a checked batch where none belongs".into());
+    }
+    if line.starts_with(POSITION) {
+        return match Mark::parse(line, named) {
+            Some(mark) => Step::Mark(end + 1, mark),
+            None => Step::Wrong(format!("no place in a history: '{}'", line.escape_ascii())),
+        };
     }
     match line.strip_prefix(TIME).and_then(base::number::parse_i64) {
         Some(time) => Step::Time(end + 1, time),
@@ -587,6 +609,8 @@ mod tests {
         requests: Vec<Vec<Vec<u8>>>,
         times: Vec<(i64, u64)>,
         offsets: Vec<u64>,
+        /// Each with the number of requests before it.
+        marks: Vec<(usize, Mark)>,
     }
 
     impl Replay for Taken {
@@ -601,6 +625,10 @@ mod tests {
         fn timestamp(&mut self, unix_secs: i64, offset: u64) -> Result<(), Self::Error> {
             self.times.push((unix_secs, offset));
             Ok(())
+        }
+
+        fn mark(&mut self, mark: Mark) {
+            self.marks.push((self.requests.len(), mark));
         }
     }
 
@@ -629,6 +657,33 @@ mod tests {
             bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
         }
         bytes
+    }
+
+    #[test]
+    fn marks_are_handed_on_where_they_stand() {
+        let mark = |offset, id| Mark { offset, database: 3, id: [id; 40] };
+        let (first, second, third) = (mark(10, b'a'), mark(20, b'a'), mark(30, b'b'));
+        let mut batches = Batches::new(0);
+        batches.push(0, &[&command(&["SET", "k", "1"]), &first.line(None)]);
+        batches.seal();
+        batches.push(0, &[&second.line(Some(&first.id))]);
+        batches.seal();
+        batches.push(0, &[&command(&["SET", "k", "2"]), &third.line(Some(&first.id))]);
+        let bytes = batches.take();
+        for step in [1, 7, bytes.len()] {
+            let (taken, verdict, _) = read(&bytes, step);
+            assert_eq!(taken.marks, [(1, first), (1, second), (2, third)]);
+            assert_eq!((taken.requests.len(), verdict), (2, Verdict::Complete));
+        }
+        // What of a batch is missing says nothing.
+        assert_eq!(whole(&bytes[..bytes.len() - 1]).0.marks, [(1, first), (1, second)]);
+        // Plain files may have some, too.
+        let plain = [command(&["SET", "k", "1"]), first.line(None), second.line(Some(&first.id))].concat();
+        assert_eq!(whole(&plain).0.marks, [(1, first), (1, second)]);
+        let nameless = [command(&["SET", "k", "1"]), second.line(Some(&first.id))].concat();
+        assert!(matches!(whole(&nameless).1, Verdict::Corrupt { .. }));
+        let within = [command(&["MULTI"]), first.line(None), command(&["EXEC"])].concat();
+        assert!(matches!(whole(&within).1, Verdict::Corrupt { .. }));
     }
 
     fn torn(offset: usize) -> impl Fn(&Verdict) -> bool {

@@ -75,13 +75,18 @@ impl Batches {
     /// Adds whole units, given in parts; the file was on the disk up to `synced`.
     pub fn push(&mut self, synced: u64, parts: &[&[u8]]) {
         let added = parts.iter().map(|part| part.len()).sum::<usize>();
-        if self.open.is_some_and(|open| self.bytes.len() - open.body + added > BATCH_MAX) {
+        if self.overflows(added) {
             self.seal();
         }
         if self.open.is_none() {
             self.begin(synced, added);
         }
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+    }
+
+    /// Returns whether units of so many bytes do not go into the open batch any more.
+    pub(crate) fn overflows(&self, added: usize) -> bool {
+        self.open.is_some_and(|open| self.bytes.len() - open.body + added > BATCH_MAX)
     }
 
     /// Ends the open batch, so that what is pushed next begins another.

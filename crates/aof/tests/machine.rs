@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aof::read::{Reader, Replay, Verdict};
-use aof::{Fsync, Log, Manifest, Output, Place, Settings, Sizes, Start, Started};
+use aof::{Check, Fsync, Log, Manifest, Mark, Output, Place, Settings, Sizes, Start, Started};
 use base::disk::{DiskError, FileId, Step, Task, TaskId};
 use base::rng::Rng;
 use base::time::{Instant, Now};
@@ -326,6 +326,21 @@ impl World {
         self.log.append(self.now(), self.writes, 0, unit.as_bytes());
     }
 
+    /// Says where in a history the log stands.
+    fn mark(&mut self, offset: u64) {
+        self.log.mark(self.now(), Mark { offset, database: 0, id: [b'a'; 40] });
+    }
+
+    /// Returns the marked offset that the last increment ends with, and how long the file is.
+    fn last_mark(&self) -> (Option<u64>, u64) {
+        let manifest = Manifest::parse(&self.disk.files["dir/aof.manifest"].bytes).expect("a whole manifest");
+        let name = &manifest.increments.last().expect("an increment").name;
+        let bytes = &self.disk.files[&format!("dir/{name}")].bytes;
+        let mut check = Check::new(0, None);
+        let taken = check.read(bytes);
+        (check.finish(&bytes[taken..]).mark.map(|mark| mark.offset), bytes.len() as u64)
+    }
+
     /// Whatever the power leaves of unsynced bytes, the log loads, and holds all that the policy promised.
     fn check(&mut self) {
         for kept in 0..=4 {
@@ -356,6 +371,10 @@ impl World {
             }
             for _ in 0..step % 4 {
                 self.write();
+            }
+            // Every other step something goes by that is not logged, and on some days nobody follows.
+            if step % 2 == 0 && self.fsync != Fsync::No {
+                self.mark(self.writes);
             }
             self.turn();
             self.check();
@@ -410,6 +429,46 @@ fn a_day_without_faults() {
         world.heal();
         let names: Vec<_> = world.disk.files.keys().cloned().collect();
         assert_eq!(names, ["dir/aof.3.base.rdb", "dir/aof.3.incr.aof", "dir/aof.manifest"]);
+    }
+}
+
+#[test]
+fn the_log_ends_with_where_it_stands() {
+    for fsync in POLICIES {
+        let mut world = World::new(settings(fsync), empty(), |_, _| None);
+        world.pass(5_000_000);
+        world.write();
+        world.mark(100);
+        world.turn();
+        assert_eq!(world.last_mark().0, Some(100), "{fsync:?}: behind what was written");
+        world.write();
+        world.turn();
+        world.pass(100_000);
+        assert_eq!(world.last_mark().0, None, "{fsync:?}: nobody says where this is");
+        // What goes by says so a second after the last time, and then no more.
+        for offset in 200..230 {
+            world.mark(offset);
+            world.pass(100_000);
+        }
+        let (mark, length) = world.last_mark();
+        assert!((216..229).contains(&mark.unwrap()), "{fsync:?}: {mark:?}");
+        world.pass(2_000_000);
+        let (mark, grown) = world.last_mark();
+        assert!(mark == Some(229) && grown - length < 200, "{fsync:?}: {mark:?}");
+        let syncs = world.syncs;
+        world.pass(20_000_000);
+        assert_eq!((world.last_mark().1, world.syncs), (grown, syncs), "{fsync:?}: nothing more is said");
+        // A rewrite ends the old file with it; what stops says it at once.
+        world.mark(300);
+        world.log.rewrite(world.now()).unwrap();
+        world.pass(5_000_000);
+        world.write();
+        world.mark(301);
+        world.turn();
+        world.mark(302);
+        world.log.shutdown(world.now());
+        world.pass(1_000_000);
+        assert_eq!((world.last_mark().0, world.log.flushed()), (Some(302), Some(true)));
     }
 }
 

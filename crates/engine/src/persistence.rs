@@ -287,15 +287,10 @@ fn meta(server: &Server, now: Now, used_memory: usize, aof_base: bool) -> Meta {
         ("used-mem", used_memory.to_string()),
     ];
     let meta = Meta { aux, aof_base, functions: server.persistence.functions.clone() };
-    let replication = &server.replication;
-    if !replication.primary.listens() {
-        return meta;
+    match server.stream_position() {
+        Some((position, database)) => meta.replicated(database, position.id.as_str(), position.offset),
+        None => meta,
     }
-    let database = match server.follows() {
-        true => replication.stream_db,
-        false => server.propagation.stream.database(),
-    };
-    meta.replicated(database, replication.primary.history().id.as_str(), server.stream_offset())
 }
 
 fn options(server: &Server, now_ms: i64) -> SaveOptions {

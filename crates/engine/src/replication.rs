@@ -135,6 +135,21 @@ impl Server {
         self.replication.replica.as_ref().is_some_and(Replica::is_up)
     }
 
+    /// Returns where in a history the data is, and the database that the stream works in there; nothing when nobody has
+    /// a use for it.
+    pub fn stream_position(&self) -> Option<(Position, usize)> {
+        let replication = &self.replication;
+        if !replication.primary.listens() {
+            return None;
+        }
+        let database = match self.follows() {
+            true => replication.stream_db,
+            false => self.propagation.stream.database(),
+        };
+        let id = replication.primary.history().id;
+        Some((Position { id, offset: self.stream_offset() }, database))
+    }
+
     /// Returns the master that this server follows.
     pub fn master(&self) -> Option<(&str, u16)> {
         self.replication.replica.as_ref().map(Replica::master)

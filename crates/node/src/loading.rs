@@ -11,7 +11,7 @@
 use aof::manifest::{LogFile, Manifest};
 use aof::read::{Reader, Replay, Verdict, starts_with_snapshot};
 use aof::settings::{Sizes, Start, Tail};
-use aof::{Log, Place, Settings};
+use aof::{Log, Mark, Place, Settings};
 use base::number::parse_u64;
 use base::time::Now;
 use engine::effect::LogLevel;
@@ -68,6 +68,8 @@ pub(crate) struct Loading {
     pub(crate) sync: Option<Sync>,
     /// What the snapshot says about the history that it is of.
     history: History,
+    /// Where in a history what was loaded stands; nothing was executed behind that.
+    mark: Option<Mark>,
 }
 
 /// Data that comes from a master.
@@ -193,6 +195,7 @@ impl Node {
             db: 0,
             sync: None,
             history: History::default(),
+            mark: None,
         }));
         Ok(())
     }
@@ -331,13 +334,12 @@ impl Node {
         self.loading.as_ref().is_some_and(|loading| loading.sync.is_none())
     }
 
-    /// Goes on in the history that the loaded snapshot names, if nothing was loaded behind it.
+    /// Goes on in the history that the loaded files name, at the place that they say they end at.
     fn resume_history(&mut self, now: Now, loading: &Loading) {
-        let History { id: Some(id), offset: Some(offset), database } = loading.history else { return };
-        let only = loading.files.iter().all(|planned| planned.role == Role::Snapshot);
-        if !only {
+        let Some(Mark { offset, database, id }) = loading.mark else { return };
+        let Some(id) = ReplId::parse(&id).filter(|_| database < self.engine.keyspace.dbs.len()) else {
             return;
-        }
+        };
         let replication = &mut self.engine.server.replication;
         replication.primary.resume(now, id, offset);
         replication.stream_db = database;
@@ -484,6 +486,7 @@ impl Loading {
             db: 0,
             sync: Some(Sync { aside, guarded, functions: Vec::new() }),
             history: History::default(),
+            mark: None,
         }
     }
 
@@ -588,6 +591,7 @@ impl Loading {
                     taken += used;
                     if loader.is_done() {
                         let offset = loader.offset();
+                        self.mark = self.history.mark();
                         load_all(engine, self.db, &mut self.entries).map_err(|error| error.to_string())?;
                         self.reading = match self.files[self.at].role {
                             Role::Snapshot | Role::Verified | Role::Sync => Reading::Ended,
@@ -598,7 +602,8 @@ impl Loading {
                     }
                 }
                 Reading::Log(reader) => {
-                    let mut replay = Executor { engine, now, host, session: &mut self.session };
+                    let (session, mark) = (&mut self.session, &mut self.mark);
+                    let mut replay = Executor { engine, now, host, session, mark };
                     let used = reader.read(rest, &mut replay)?;
                     return Ok(taken + used);
                 }
@@ -693,6 +698,12 @@ impl History {
             _ => {}
         }
     }
+
+    /// Returns the place in a history, if all of it was said.
+    fn mark(&self) -> Option<Mark> {
+        let id = self.id?.as_str().as_bytes().try_into().ok()?;
+        Some(Mark { offset: self.offset?, database: self.database, id })
+    }
 }
 
 /// Entries that are put into a table together, so that the waits for memory overlap.
@@ -714,6 +725,7 @@ struct Executor<'a> {
     now: Now,
     host: &'a dyn Host,
     session: &'a mut Session,
+    mark: &'a mut Option<Mark>,
 }
 
 impl Replay for Executor<'_> {
@@ -726,8 +738,13 @@ impl Replay for Executor<'_> {
     }
 
     fn request(&mut self, request: Request<'_>, offset: u64) -> Result<(), String> {
+        *self.mark = None;
         self.engine
             .replay(self.now, self.host, self.session, request)
             .map_err(|reason| format!("{reason} at offset {offset}"))
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        *self.mark = Some(mark);
     }
 }

@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use aof::{Fsync, Level, Log, Manifest, Output, Place, Settings};
+use aof::{Fsync, Level, Log, Manifest, Mark, Output, Place, Settings};
 use base::disk::{DiskError, TaskId};
 use base::time::{Instant, Now};
 use config::{AppendFsync, Config};
@@ -21,6 +21,7 @@ use engine::hold::Hold;
 use engine::persistence::{Child, LogFigures, Snapshot};
 use engine::{Effect, Host};
 use rdb::{Sink, SinkError};
+use replication::Position;
 use replication::primary::Commit;
 
 use crate::Node;
@@ -153,7 +154,11 @@ impl Node {
         progress: &mut dyn FnMut(u64),
     ) -> Result<u64, SinkError> {
         match kind {
-            Snapshot::LogBase { rdb: false } => crate::rewrite::write(&self.engine.keyspace, sink, progress),
+            Snapshot::LogBase { rdb: false } => {
+                let position = self.engine.server.stream_position();
+                let mark = position.map(|(position, database)| mark(position, database));
+                crate::rewrite::write(&self.engine.keyspace, mark, sink, progress)
+            }
             _ => {
                 let base = matches!(kind, Snapshot::LogBase { .. });
                 let mut meta = self.engine.snapshot_meta(now, used_memory, base);
@@ -194,7 +199,17 @@ impl Node {
             }
         });
         self.engine.server.next_turn();
+        self.mark_log(now);
         self.tend_log(now);
+    }
+
+    /// Says in the log where in the history of replication it stands, if somebody may want to go on there.
+    fn mark_log(&mut self, now: Now) {
+        if let (Some(log), Some((position, database))) =
+            (&mut self.persist.log, self.engine.server.stream_position())
+        {
+            log.mark(now, mark(position, database));
+        }
     }
 
     /// Logs what was applied of our master's stream; parts of it are `passing`.
@@ -208,6 +223,7 @@ impl Node {
     ) {
         if let Some(log) = &mut self.persist.log {
             append(log, now, offset, database, bytes, passing);
+            self.mark_log(now);
             self.tend_log(now);
         }
     }
@@ -554,6 +570,12 @@ fn append(log: &mut Log, now: Now, offset: u64, database: usize, bytes: &[u8], p
     }
     logged.extend_from_slice(&bytes[at..]);
     log.append(now, offset, database, &logged);
+}
+
+/// Returns how a log writes a place in a history.
+pub(crate) fn mark(position: Position, database: usize) -> Mark {
+    let id = position.id.as_str().as_bytes().try_into().expect("a history's name has forty digits");
+    Mark { offset: position.offset, database, id }
 }
 
 /// Notes that a child is at work.

@@ -1,9 +1,9 @@
 //! The data set as commands that make it: the base of a log that is not to begin with a snapshot.
 //!
 //! Each key becomes one command for every 64 elements, and one for its expiry; all lie in checked batches, as everything
-//! in our logs does.
+//! in our logs does. The mark of replication, if there is one, stands at the end.
 
-use aof::Batches;
+use aof::{Batches, Mark};
 use base::number::{IntText, push_f64};
 use keyspace::{Entry, Keyspace, Text, Value};
 use rdb::{Sink, SinkError};
@@ -18,6 +18,7 @@ const REPORT_EVERY: u64 = 1024;
 /// Writes all databases to `sink`; returns how many keys that were.
 pub(crate) fn write(
     keyspace: &Keyspace,
+    mark: Option<Mark>,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, SinkError> {
@@ -32,6 +33,9 @@ pub(crate) fn write(
                 progress(keys);
             }
         }
+    }
+    if let Some(mark) = mark {
+        out.batches.push(0, &[&mark.line(None)]);
     }
     out.pass_on()?;
     Ok(keys)

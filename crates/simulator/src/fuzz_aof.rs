@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use aof::read::{Reader, Replay, Verdict};
-use aof::{Batches, Check, Manifest};
+use aof::{Batches, Check, Manifest, Mark};
 use resp::Request;
 
 /// Any bytes end in a verdict that does not depend on how they arrive; of a damaged log a prefix of batches is left.
@@ -38,6 +38,8 @@ pub fn manifest(data: &[u8]) {
 struct Replayed {
     requests: Vec<Vec<Vec<u8>>>,
     times: Vec<(i64, u64)>,
+    /// Each with the number of requests before it.
+    marks: Vec<(usize, Mark)>,
 }
 
 impl Replay for Replayed {
@@ -52,6 +54,10 @@ impl Replay for Replayed {
     fn timestamp(&mut self, unix_secs: i64, offset: u64) -> Result<(), Infallible> {
         self.times.push((unix_secs, offset));
         Ok(())
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.marks.push((self.requests.len(), mark));
     }
 }
 
@@ -78,6 +84,8 @@ fn read_both(data: &[u8], step: usize) -> (Replayed, Verdict) {
     let report = check.finish(&data[taken..]);
     assert_eq!((report.bytes, &report.verdict), (data.len() as u64, &whole.1));
     assert_eq!(report.requests(), whole.0.requests.len() as u64);
+    let last = whole.0.marks.last().filter(|(requests, _)| *requests == whole.0.requests.len());
+    assert_eq!(report.mark, last.map(|(_, mark)| *mark));
     if let Verdict::TornTail { offset, .. } = whole.1 {
         let (cut, verdict) = read(&data[..offset as usize], data.len());
         assert_eq!(
@@ -94,14 +102,14 @@ fn kept(replayed: &Replayed, offset: u64) -> Vec<(i64, u64)> {
 }
 
 fn again(replayed: &Replayed) -> Replayed {
-    Replayed { requests: replayed.requests.clone(), times: Vec::new() }
+    Replayed { requests: replayed.requests.clone(), times: Vec::new(), marks: replayed.marks.clone() }
 }
 
 /// Writes a log, each of whose batches three bytes choose, and damages it as the last bytes say.
 fn mutated(data: &[u8], step: usize) {
     let damage = data.len().min(6);
     let (plan, damage) = data.split_at(data.len() - damage);
-    let (mut batches, mut counts, mut count) = (Batches::new(0), vec![0], 0);
+    let (mut batches, mut counts, mut count, mut named) = (Batches::new(0), vec![0], 0, None);
     for choice in plan.chunks_exact(3).take(64) {
         let mut body = Vec::new();
         let units = usize::from(choice[0] & 3);
@@ -110,6 +118,11 @@ fn mutated(data: &[u8], step: usize) {
             body.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len()).as_bytes());
             body.extend_from_slice(&value);
             body.extend_from_slice(b"\r\n");
+        }
+        let mark = Mark { offset: u64::from(choice[1]), database: 0, id: [b'0' + (choice[2] & 7); 40] };
+        if choice[0] & 8 != 0 {
+            body.extend_from_slice(&mark.line(named.as_ref()));
+            named = Some(mark.id);
         }
         batches.seal();
         let synced = if choice[0] & 4 == 0 { batches.end() } else { batches.end() / 2 };
@@ -143,6 +156,7 @@ fn mutated(data: &[u8], step: usize) {
     }
     let (found, verdict) = read_both(&bytes, step);
     assert!(original.requests.starts_with(&found.requests), "a damaged log says something else");
+    assert!(original.marks.starts_with(&found.marks), "a damaged log stands elsewhere");
     assert!(counts.contains(&found.requests.len()), "a batch was replayed in part");
     if verdict == Verdict::Complete {
         assert!(written.starts_with(&bytes), "damage was not found");

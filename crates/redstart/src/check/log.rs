@@ -188,6 +188,10 @@ pub(crate) fn describe(part: &Part) -> String {
         if let Some((first, last)) = log.times {
             text += &format!("  written from {} to {} ({first} to {last})\n", time(first), time(last));
         }
+        if let Some(mark) = &log.mark {
+            let id = String::from_utf8_lossy(&mark.id);
+            text += &format!("  stands at offset {} of the replication history {id}\n", grouped(mark.offset));
+        }
     }
     text
 }
