@@ -52,8 +52,9 @@ fn replica_goes_on(kind_of_master: Kind, killed: bool, rewritten: bool) {
     // What only concerns replicas is not logged, and counts.
     master.ask("PUBLISH channel message");
     settle(&mut master, &replica);
+    // The log begins anew with what the master sent.
+    replica.wait_for_log("Background AOF rewrite finished successfully");
     if rewritten {
-        replica.wait_for_info("aof_rewrite_in_progress", "0");
         replica.ask("BGREWRITEAOF");
         replica.wait_for_info("aof_rewrite_in_progress", "0");
     }
