@@ -204,6 +204,7 @@ impl Engine {
         if !row.takes(request.len()) {
             return Err(Error::Arity(row.name.clone().into()).message().into_owned());
         }
+        session.last_command = Some(row.id);
         if session.multi.is_some() && !commands::transaction::runs_inside_multi(row) {
             commands::transaction::queue(session, row, request);
         } else {
