@@ -160,7 +160,7 @@ impl Server {
         let master = follow.target.as_ref().map(|(host, port)| (host.clone().into_bytes(), *port));
         if master.is_some() {
             self.unblock_all();
-            self.replication.synchronous.demoted |= self.is_synchronous();
+            self.end_synchronous();
         }
         self.config.set_replicaof(master);
         let replication = &mut self.replication;
@@ -341,11 +341,17 @@ impl Engine {
     /// Gives all data up, for others' to take its place.
     pub fn drop_data(&mut self, now: Now) {
         let empty = (0..self.keyspace.dbs.len()).map(|_| Db::new(self.keyspace.seed)).collect();
-        self.replace_data(now, empty);
+        // Unless that is asked for, the memory is free before the new data comes: there may not be room for both.
+        self.replace(now, empty, self.server.config.replica_lazy_flush);
     }
 
     /// Puts other data in the place of all that there is.
     pub fn replace_data(&mut self, now: Now, dbs: Vec<Db>) {
+        self.replace(now, dbs, true);
+    }
+
+    /// Does so; what is there is freed on another thread if `lazy`.
+    fn replace(&mut self, now: Now, dbs: Vec<Db>, lazy: bool) {
         let mut nobody = Session::new(SessionId(u32::MAX), 0, now.instant);
         for (index, new) in dbs.into_iter().enumerate() {
             let old = std::mem::replace(&mut self.keyspace.dbs[index], new);
@@ -353,7 +359,7 @@ impl Engine {
             let there = |key: &[u8]| old.table.contains(key) || new.table.contains(key);
             self.server.touch_watched_db(&mut nobody, index, there);
             self.server.waiting.signal_db(index);
-            if !old.is_empty() {
+            if lazy && !old.is_empty() {
                 self.server.effects.push(Effect::Free(Garbage::Db(Box::new(old))));
             }
         }

@@ -72,12 +72,7 @@ impl Server {
             (self.replication.synchronous.acked, self.replication.synchronous.asked) = (None, 0);
             return u64::MAX;
         }
-        let replicas = self.config.synchronous_replicas as usize;
-        let acked = self.replication.primary.acked_by(replicas, self.commit_level());
-        let known = &mut self.replication.synchronous;
-        // A replica that has left had what it acknowledged.
-        let acked = known.acked.unwrap_or(self.propagation.stream.offset()).max(acked);
-        known.acked = Some(acked);
+        let acked = self.note_acked();
         // Once for each that came to wait: whoever missed the question says how far it is every second.
         let highest = self.holds.highest();
         if highest > self.replication.synchronous.asked && self.holds.waits_for_more_than(acked) {
@@ -85,6 +80,25 @@ impl Server {
             self.ask_replicas();
         }
         acked
+    }
+
+    /// Notes how far enough replicas have come.
+    fn note_acked(&mut self) -> u64 {
+        let replicas = self.config.synchronous_replicas as usize;
+        let acked = self.replication.primary.acked_by(replicas, self.commit_level());
+        let known = &mut self.replication.synchronous;
+        // A replica that has left had what it acknowledged.
+        let acked = known.acked.unwrap_or(self.propagation.stream.offset()).max(acked);
+        known.acked = Some(acked);
+        acked
+    }
+
+    /// Notes that this will be no master any more: what is not acknowledged by now never will be.
+    pub(crate) fn end_synchronous(&mut self) {
+        if self.is_synchronous() {
+            self.note_acked();
+            self.replication.synchronous.demoted = true;
+        }
     }
 
     /// Asks replicas how far they are; during a failover they are left to say so by themselves, as the stream must not grow.

@@ -529,3 +529,17 @@ fn a_write_of_the_master_that_the_disk_refuses_ends_a_replica_unless_that_is_ign
         assert_eq!(world.effects().iter().any(|effect| matches!(effect, Effect::Crash(_))), ends);
     }
 }
+
+#[test]
+fn what_the_replica_of_a_failover_has_is_known_in_the_synchronous_mode() {
+    let mut world = master(&[("synchronous-replicas", "1")]);
+    let replica = replica(&mut world, 7001);
+    turn(&mut world);
+    let client = world.open();
+    say(&mut world, client, &["SET a 1"]);
+    turn(&mut world);
+    assert_eq!(world.call("FAILOVER"), "+OK\r\n");
+    acknowledge(&mut world, replica);
+    assert!(world.engine.server.follows());
+    assert_eq!(sendable(&mut world, client), "+OK\r\n");
+}
