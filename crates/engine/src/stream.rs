@@ -102,7 +102,8 @@ impl Stream {
 
     /// Hands over what was written since the last time.
     pub fn take<R>(&mut self, read: impl FnOnce(Taken<'_>) -> R) -> R {
-        let database = std::mem::replace(&mut self.taken_in, self.selected.unwrap_or_default());
+        let database = self.taken_in;
+        self.taken_in = self.selected.unwrap_or(database);
         let result =
             read(Taken { bytes: &self.bytes, passing: &self.passing, offset: self.offset, database });
         self.bytes.clear();

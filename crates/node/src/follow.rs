@@ -22,7 +22,8 @@ use std::sync::Arc;
 use base::disk::{DiskError, FileId, Task, TaskId};
 use base::time::Now;
 use config::DisklessLoad;
-use engine::persistence::Loading as Progress;
+use engine::effect::LogLevel;
+use engine::persistence::{Loading as Progress, Snapshot};
 use engine::session::{Closing, Origin, ReplyMode, SessionId};
 use engine::{Effect, Host};
 use keyspace::Db;
@@ -492,7 +493,14 @@ impl Node {
             // A file that nobody needs could not be removed: it is one that the next start removes.
             return;
         }
-        let Some(intake) = &mut self.following.intake else { return };
+        let Some(intake) = &mut self.following.intake else {
+            if let Err(error) = result {
+                let line = format!("The snapshot of the master could not be kept as the RDB file: {error}");
+                self.effects.push_back(Effect::Log(LogLevel::Warning, line));
+                self.engine.server.persistence.save_failed();
+            }
+            return;
+        };
         let Way::File { in_flight, .. } = &mut intake.way else { return };
         if let Err(error) = result {
             return self.intake_failed(now, host, error.to_string());
@@ -605,6 +613,7 @@ impl Node {
             session.db = database;
         }
         self.engine.move_to_offset(offset);
+        self.end_snapshot_of_old_data(now);
         self.log_anew(now, offset);
         if let Way::File { path, .. } = intake.way {
             let server = &self.engine.server;
@@ -614,6 +623,8 @@ impl Node {
             } else {
                 let to = String::from_utf8_lossy(&server.config.dbfilename).into_owned();
                 self.ask_disk(Task::Rename { from: path, to });
+                let dirty = self.engine.keyspace.recorder.dirty;
+                self.engine.server.persistence.saved(now, dirty);
             }
         }
         if let Some(replica) = &mut self.engine.server.replication.replica {
@@ -626,6 +637,14 @@ impl Node {
             self.tend_master(now, host, &[]);
         }
         self.listen_to_master();
+    }
+
+    /// Ends a child that would put data in place which is ours no longer.
+    fn end_snapshot_of_old_data(&mut self, now: Now) {
+        let child = self.engine.server.persistence.child;
+        if child.is_some_and(|child| child.kind == Snapshot::Save) {
+            self.kill_child(now);
+        }
     }
 
     /// Tells the master how far our log is on the disk.
@@ -658,6 +677,7 @@ impl Node {
 
     /// Gives our data up, and serves nobody until the snapshot is loaded.
     pub(crate) fn begin_replacing(&mut self, now: Now, progress: Progress) {
+        self.end_snapshot_of_old_data(now);
         self.engine.drop_data(now);
         self.data_dropped();
         // What we have from here on is in no history that a replica of ours could go on in.

@@ -126,7 +126,9 @@ impl Node {
                 Output::Acked => acknowledged = true,
                 Output::Promoted => {
                     // The machine has changed the history already: this only drops our link.
-                    self.engine.server.follow(now, Follow::default());
+                    if self.engine.server.follows() {
+                        self.engine.server.follow(now, Follow::default());
+                    }
                 }
                 Output::Line(level, line) => self.effects.push_back(Effect::Log(level_of(level), line)),
             }

@@ -3,6 +3,7 @@
 use base::number::parse_i64;
 use keyspace::Listening;
 use replication::Answer;
+use replication::primary::Upstream;
 
 use crate::effect::LogLevel;
 use crate::replication::{Follow, link_of};
@@ -64,6 +65,10 @@ fn psync(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
         }
         _ => {
             cx.session.replica = primary.is_replica(link);
+            if primary.upstream() == Upstream::None && cx.server.follows() {
+                // It was handed our master's place with this: what that says from here on is nothing to us.
+                cx.server.follow(cx.now, Follow::default());
+            }
             if cx.session.replica {
                 // From here on all that the link carries is the snapshot and the stream.
                 cx.session.reply_mode = ReplyMode::Off;
