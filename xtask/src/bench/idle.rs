@@ -33,7 +33,7 @@ pub(super) fn section(contest: &Contest) -> Section {
         title: "Idle",
         method: "A server just started; the best of 5 starts; 10,000 connections that each sent one PING, after 4 \
             seconds.",
-        tables: vec![Table { title: "idle", lines: lines.into_iter().flatten().collect() }],
+        tables: vec![Table::new("idle", lines.into_iter().flatten().collect())],
     }
 }
 

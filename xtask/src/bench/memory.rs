@@ -75,7 +75,7 @@ pub(super) fn section(contest: &Contest) -> Section {
         title: "Memory",
         method: "Resident memory (VmRSS) 0.3 seconds after loading 1,000,000 elements (200,000 small hashes), less \
             that of the fresh server, for each element.",
-        tables: vec![Table { title: "resident bytes per element", lines: lines.collect() }],
+        tables: vec![Table::new("resident bytes per element", lines.collect())],
     }
 }
 

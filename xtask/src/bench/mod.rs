@@ -10,6 +10,7 @@ mod machine;
 mod memory;
 mod pauses;
 mod persistence;
+mod replication;
 mod report;
 mod server;
 mod speed;
@@ -33,11 +34,17 @@ struct Contest {
 
 type Measure = fn(&Contest) -> Section;
 
-const SECTIONS: &[Measure] =
-    &[speed::section, memory::section, pauses::section, idle::section, persistence::section];
+const SECTIONS: &[Measure] = &[
+    speed::section,
+    memory::section,
+    pauses::section,
+    idle::section,
+    persistence::section,
+    replication::section,
+];
 
 /// The names by which `--only` selects whole sections.
-const SECTION_NAMES: [&str; 5] = ["speed", "memory", "pauses", "idle", "persistence"];
+const SECTION_NAMES: [&str; 6] = ["speed", "memory", "pauses", "idle", "persistence", "replication"];
 
 /// Measures what the options select and prints it; true when every goal is met.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<bool, String> {

@@ -45,7 +45,7 @@ pub(super) fn section(contest: &Contest) -> Section {
         title: "Pauses",
         method: "The longest time that a client sending PING without a break waited for its answer, while another \
             client inserted keys (100 a batch) or unlinked one key (and for a second after).",
-        tables: vec![Table { title: "longest wait, ms", lines }],
+        tables: vec![Table::new("longest wait, ms", lines)],
     }
 }
 

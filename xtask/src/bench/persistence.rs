@@ -64,14 +64,15 @@ pub(super) fn section(contest: &Contest) -> Section {
             answer. Waits: one client in a closed loop beside a redis-benchmark of 20 connections that SET, which gives \
             way to it; slow syncs are made by strace, which delays fsync and fdatasync.",
         tables: vec![
-            Table { title: "time, s", lines: times },
-            Table { title: "throughput with the log, thousand requests per second", lines: rates },
-            Table { title: "wait, ms", lines: waits },
+            Table::new("time, s", times),
+            Table::new("throughput with the log, thousand requests per second", rates),
+            Table::new("wait, ms", waits),
         ],
     }
 }
 
-fn pick<T>(pairs: &Result<Vec<(T, T)>, String>, part: impl Fn(&T) -> f64) -> Pairs {
+/// Returns one part of what both servers came to.
+pub(super) fn pick<T>(pairs: &Result<Vec<(T, T)>, String>, part: impl Fn(&T) -> f64) -> Pairs {
     let pairs = pairs.as_ref().map_err(String::clone)?;
     Ok(pairs.iter().map(|(theirs, ours)| (part(theirs), part(ours))).collect())
 }
@@ -217,7 +218,8 @@ fn get(stream: &mut TcpStream) -> io::Result<Duration> {
     }
 }
 
-fn percentile(mut waits: Vec<Duration>, share: f64) -> f64 {
+/// Returns the wait that so large a share of waits does not exceed, in milliseconds.
+pub(super) fn percentile(mut waits: Vec<Duration>, share: f64) -> f64 {
     waits.sort_unstable();
     let at = ((waits.len() as f64 * share).ceil() as usize).clamp(1, waits.len().max(1)) - 1;
     waits.get(at).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)

@@ -84,8 +84,22 @@ impl Display for Line {
 /// A table of lines in one unit.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) title: &'static str,
-    pub(super) lines: Vec<Line>,
+    title: &'static str,
+    /// Whose figures are compared.
+    sides: [&'static str; 2],
+    lines: Vec<Line>,
+}
+
+impl Table {
+    /// Returns a table that compares both servers.
+    pub(super) fn new(title: &'static str, lines: Vec<Line>) -> Table {
+        Table { title, sides: ["redis-server", "redstart"], lines }
+    }
+
+    /// Compares something else; ratios are the second one's figure divided by the first one's.
+    pub(super) fn between(self, first: &'static str, second: &'static str) -> Table {
+        Table { sides: [first, second], ..self }
+    }
 }
 
 /// What belongs together, with a word on how it is measured.
@@ -112,7 +126,8 @@ impl Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "## {}\n\n{}", self.title, self.method)?;
         for table in self.tables.iter().filter(|table| !table.lines.is_empty()) {
-            writeln!(f, "\n| {} | redis-server | redstart | ratio | goal | met |", table.title)?;
+            let [first, second] = table.sides;
+            writeln!(f, "\n| {} | {first} | {second} | ratio | goal | met |", table.title)?;
             writeln!(f, "|---|---:|---:|---:|---:|---|")?;
             for line in &table.lines {
                 writeln!(f, "{line}")?;
@@ -135,7 +150,7 @@ pub(super) fn write(sections: &[Section], contest: &Contest) -> Result<(), Strin
         version(&contest.ours)
     );
     let mut document = preamble();
-    for title in ["Speed", "Memory", "Pauses", "Idle", "Persistence"] {
+    for title in ["Speed", "Memory", "Pauses", "Idle", "Persistence", "Replication"] {
         let now = sections.iter().find(|section| section.title == title);
         let text = match now {
             Some(section) => Some(format!("{section}\n{when}")),

@@ -53,13 +53,18 @@ impl Server {
 
     /// Fails when the server has replied with errors: what replied so was not measured.
     pub(super) fn no_errors(&self) -> io::Result<()> {
-        let reply = ask(self.address(), &["INFO", "stats"])?;
-        let text = String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned();
-        match text.lines().find_map(|line| line.strip_prefix("total_error_replies:")) {
-            Some("0") => Ok(()),
-            Some(count) => Err(io::Error::other(format!("{count} error replies"))),
-            None => Err(io::Error::other("INFO says nothing of total_error_replies")),
+        match self.info("stats", "total_error_replies")?.as_str() {
+            "0" => Ok(()),
+            count => Err(io::Error::other(format!("{count} error replies"))),
         }
+    }
+
+    /// Returns a field of a section of INFO.
+    pub(super) fn info(&self, section: &str, field: &str) -> io::Result<String> {
+        let reply = ask(self.address(), &["INFO", section])?;
+        let text = String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.map(str::to_string).ok_or_else(|| io::Error::other(format!("INFO says nothing of {field}")))
     }
 
     /// Sends one request and fails when the reply is an error.
@@ -71,5 +76,10 @@ impl Server {
 
 /// Returns a server's command so that it runs on the processor kept for servers.
 pub(super) fn pinned_to_server_cpu(command: &[String]) -> Vec<String> {
-    ["taskset", "-c", SERVER_CPU].into_iter().map(str::to_string).chain(command.iter().cloned()).collect()
+    pinned(command, SERVER_CPU)
+}
+
+/// Returns a server's command so that it runs on one processor.
+pub(super) fn pinned(command: &[String], cpu: &str) -> Vec<String> {
+    ["taskset", "-c", cpu].into_iter().map(str::to_string).chain(command.iter().cloned()).collect()
 }

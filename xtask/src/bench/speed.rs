@@ -103,8 +103,8 @@ pub(super) fn section(contest: &Contest) -> Section {
             of the server. GET finds 1,000,000 keys, RPOP, ZPOPMIN and LRANGE find as many elements as there are \
             requests.",
         tables: vec![
-            Table { title: "server CPU, ns per request", lines: cpu },
-            Table { title: "throughput, thousand requests per second", lines: throughput },
+            Table::new("server CPU, ns per request", cpu),
+            Table::new("throughput, thousand requests per second", throughput),
         ],
     }
 }
