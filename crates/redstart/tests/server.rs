@@ -302,6 +302,32 @@ fn a_client_that_does_not_read_is_cut_off_at_its_limit() {
 }
 
 #[test]
+fn a_replica_that_stood_still_is_sent_everything_without_asking() {
+    // Small pieces of the stream, so that there are far more than the driver sends in a row.
+    let server = Server::start(&["--repl-backlog-size", "16kb", "--repl-diskless-sync", "no"]);
+    let mut replica = server.connect();
+    replica.write_all(b"PSYNC ? -1\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\xff") || head.len() < 100 {
+        let mut byte = [0];
+        replica.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+
+    // More than sockets keep.
+    let request = [&b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$10000\r\n"[..], &[b'x'; 10_000], b"\r\n"].concat();
+    let mut client = server.connect();
+    let count = 3000;
+    (0..count).for_each(|_| say(&mut client, &request, b"+OK\r\n"));
+
+    let (mut left, mut part) = (count * request.len(), vec![0; 1 << 20]);
+    while left > 0 {
+        let length = replica.read(&mut part).expect("the stream does not stand still");
+        left = left.saturating_sub(length);
+    }
+}
+
+#[test]
 fn it_moves_to_another_port_and_stays_where_that_is_taken() {
     let server = Server::start(&[]);
     let other = Server::start(&[]);
