@@ -124,7 +124,15 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
         .and_then(|port| u16::try_from(port).ok())
         .ok_or(Error::text("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(host).into_owned();
+    // What was refused is tried again at once by whoever says so: the master may have its data by now.
+    let refused = cx
+        .server
+        .replication
+        .replica
+        .as_ref()
+        .is_some_and(|replica| replica.figures(cx.now.instant).refused.is_some());
     if !accept_empty
+        && !refused
         && cx.server.master().is_some_and(|(name, at)| name.eq_ignore_ascii_case(&host) && at == port)
     {
         let line = "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.";
