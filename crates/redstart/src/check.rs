@@ -4,20 +4,12 @@
 //! server loads with. Exit codes: 0 when all is well or was made so, 1 when something is broken, 2 when the arguments
 //! are wrong or a file cannot be read.
 
-/// Prints a line; nobody is left to be told when that fails, and what is asked for is done nevertheless.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
-
 mod cut;
 mod input;
 mod log;
 mod redis_names;
 mod snapshot;
-mod text;
+pub(crate) mod text;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

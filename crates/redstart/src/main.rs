@@ -1,7 +1,16 @@
-//! The one binary: `redstart server` and `redstart check`, or the same under the names of Redis' programs.
+//! The one binary: `redstart server`, `redstart check` and `redstart recover`, or the same under the names of Redis' programs.
 #![forbid(unsafe_code)]
 
+/// Prints a line; nobody is left to be told when that fails, and what is asked for is done nevertheless.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod check;
+mod recover;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -30,6 +39,7 @@ fn main() -> ExitCode {
     match args.first().map(Vec::as_slice) {
         Some(b"server") => server("redstart server", &args[1..]),
         Some(b"check") => check::run(&args[1..]),
+        Some(b"recover") => recover::run(&args[1..]),
         Some(b"-v" | b"--version") => {
             println!("redstart {VERSION} (compatible with Redis {REDIS_VERSION})");
             ExitCode::SUCCESS
@@ -101,6 +111,8 @@ Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-ser
        redstart check aof PATH [--fix]             what is in a log, and where it breaks
        redstart check rdb FILE                     what is in a snapshot, and where it breaks
        redstart check --help                       more about checks
+       redstart recover --from REPLICA --to MASTER give a master that lost its data what its replica holds
+       redstart recover --help                     more about that
        redstart --version
        redstart --help
 

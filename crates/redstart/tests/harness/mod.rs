@@ -73,19 +73,36 @@ impl Server {
     /// Starts a server and waits until it serves.
     pub fn start(kind: Kind, folder: &Folder, options: &[&str]) -> Server {
         let mut server = Server::launch(kind, folder, options);
-        server.wait_until("it serves", |server| {
-            assert!(server.child.try_wait().unwrap().is_none(), "it ended:\n{}", server.log());
-            server.try_ask("PING").is_some_and(|reply| reply == "+PONG")
-        });
+        server.wait_until_it_serves();
         server
+    }
+
+    fn wait_until_it_serves(&mut self) {
+        self.wait_until("it serves", |server| {
+            assert!(server.child.try_wait().unwrap().is_none(), "it ended:\n{}", server.log());
+            // One that wants a password serves, too.
+            server.try_ask("PING").is_some_and(|reply| reply == "+PONG" || reply.starts_with("-NOAUTH"))
+        });
+    }
+
+    /// Ends the process, if it has not ended, and starts another one at the same address.
+    pub fn start_again(&mut self, kind: Kind, folder: &Folder, options: &[&str]) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        *self = Server::launch_at(self.address, kind, folder, options);
+        self.wait_until_it_serves();
     }
 
     /// Starts a server.
     pub fn launch(kind: Kind, folder: &Folder, options: &[&str]) -> Server {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
+        Server::launch_at(address, kind, folder, options)
+    }
+
+    fn launch_at(address: SocketAddr, kind: Kind, folder: &Folder, options: &[&str]) -> Server {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let log = folder.path(&format!("log-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let mut command = match kind {
             Kind::Ours => Command::new(env!("CARGO_BIN_EXE_redstart")),
