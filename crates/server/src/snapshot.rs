@@ -52,8 +52,8 @@ const LEAVE_AFTER: Duration = Duration::from_secs(1);
 /// Looking for copied pages may take this part of the child's time.
 const DUTY: u32 = 100;
 
-/// The length of a piece at most.
-const PIECE_MAX: usize = 512 << 10;
+/// The length of a piece at most: clients wait while one is taken and sent.
+const PIECE_MAX: usize = 128 << 10;
 
 /// The clock is looked at after so many keys, or so many bytes.
 const KEYS_UNSEEN: u64 = 256;
