@@ -300,6 +300,10 @@ impl Engine {
     ) {
         let (db, dirty) = (session.db, self.keyspace.recorder.dirty);
         let listened = self.keyspace.recorder.listening.any(Listening::PROPAGATE);
+        let written = match self.server.follows() && session.origin == Origin::Client {
+            true => self.written_here(session, row, request),
+            false => Vec::new(),
+        };
         let start = host.ticks();
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
@@ -318,6 +322,9 @@ impl Engine {
             cx.handle(&mut Reply::new(&mut buffer, protocol))
         };
         session.out = buffer;
+        if !written.is_empty() {
+            self.note_own_keys(written);
+        }
         let listens = self.keyspace.recorder.listening.any(Listening::PROPAGATE);
         if listens {
             self.note(db, dirty, row, request, failed);

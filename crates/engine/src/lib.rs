@@ -27,6 +27,7 @@ pub mod monitor;
 pub mod multi;
 pub mod notify;
 mod output_limits;
+mod own_keys;
 pub mod pause;
 pub mod periodic;
 pub mod persistence;

@@ -87,6 +87,9 @@ impl Engine {
             let share = EXPIRE_SHARE + EXPIRE_SHARE_STEP * effort;
             self.expire(now, host, &mut nobody, period.as_micros() as u64 * share / 100, effort);
         }
+        if self.server.follows() && self.server.active_expiry && !loading {
+            self.expire_own_keys(now);
+        }
         if self.server.config.activerehashing {
             let start = host.ticks();
             while self.keyspace.rehash(REHASH_BATCH) && host.ticks() - start < REHASH_US {}

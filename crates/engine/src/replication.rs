@@ -17,6 +17,7 @@ use replication::{LinkId, Position, Primary, PrimarySettings, ReplId, Replica, R
 
 use crate::effect::{Effect, LogLevel};
 use crate::failover::Failover;
+use crate::own_keys::OwnKeys;
 use crate::session::{Closing, Session, SessionId};
 use crate::stream::Stream;
 use crate::synchronous::Synchronous;
@@ -42,6 +43,7 @@ pub struct Replication {
     /// There while a replica is about to take our place.
     pub(crate) failover: Option<Failover>,
     pub(crate) synchronous: Synchronous,
+    pub(crate) own_keys: OwnKeys,
     /// When the log was last told that our files do not follow our master.
     disk_error_logged: Option<Instant>,
 }
@@ -62,6 +64,7 @@ impl Replication {
             loaded: None,
             failover: None,
             synchronous: Synchronous::default(),
+            own_keys: OwnKeys::default(),
             disk_error_logged: None,
         }
     }
@@ -164,6 +167,7 @@ impl Server {
         }
         self.config.set_replicaof(master);
         let replication = &mut self.replication;
+        replication.own_keys.clear();
         let stream = &mut self.propagation.stream;
         // What was written earlier in this turn is a part of the history that ends, or goes on, here.
         replication.append(now, stream);
@@ -364,6 +368,7 @@ impl Engine {
             }
         }
         self.keyspace.evictor.clear();
+        self.server.replication.own_keys.clear();
         self.server.persistence.functions.clear();
     }
 

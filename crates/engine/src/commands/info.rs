@@ -354,9 +354,9 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("pubsubshard_channels", cx.server.pubsub.shards.len());
     fields.field("latest_fork_usec", cx.server.persistence.fork_us);
     fields.field("total_forks", cx.server.persistence.forks);
+    fields.field("migrate_cached_sockets", 0);
+    fields.field("slave_expires_tracked_keys", cx.server.replication.own_keys.len());
     fields.zeros(&[
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

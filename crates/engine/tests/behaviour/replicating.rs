@@ -543,3 +543,24 @@ fn what_the_replica_of_a_failover_has_is_known_in_the_synchronous_mode() {
     assert!(world.engine.server.follows());
     assert_eq!(sendable(&mut world, client), "+OK\r\n");
 }
+
+#[test]
+fn what_clients_write_to_a_replica_expires_there_and_the_masters_keys_do_not() {
+    let mut world = World::new(&[("replica-read-only", "no")]);
+    for command in ["SET theirs 1 PX 10", "SET counter 5 PX 10"] {
+        world.call(command);
+    }
+    follow(&mut world, 7000);
+    let client = world.open();
+    say(&mut world, client, &["SET own 1 PX 10", "SET kept 1", "MULTI", "SET queued 1 PX 10", "EXEC"]);
+    assert!(world.call("INFO stats").contains("slave_expires_tracked_keys:2\r\n"));
+    world.pass(Duration::from_secs(1));
+    world.tick();
+    assert_eq!(world.len(0), 3, "the master's two, and the one that does not expire");
+    assert!(world.call("INFO stats").contains("slave_expires_tracked_keys:0\r\n"));
+    assert_eq!(world.call("GET theirs"), "$-1\r\n");
+    assert_eq!(world.len(0), 3, "a read deletes nothing");
+    assert_eq!(world.call("INCR counter"), ":1\r\n", "a write begins anew");
+    assert_eq!(world.call("TTL counter"), ":-1\r\n");
+    assert_eq!(world.len(0), 3);
+}
