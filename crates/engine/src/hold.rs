@@ -268,7 +268,7 @@ impl Server {
             }
         } else {
             // It looked at everything, or nobody knows at what.
-            offset = self.holds.fresh_last;
+            offset = offset.max(self.holds.fresh_last);
         }
         self.holds.keys = keys;
         self.holds.read = self.holds.read.max(offset);

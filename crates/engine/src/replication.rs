@@ -385,6 +385,7 @@ impl Engine {
             self.move_to_offset(1);
         }
         self.server.holds.hold_all_up_to(self.server.propagation.stream.offset());
+        self.server.distrust_loaded();
     }
 
     /// Goes on at another offset of the stream: that of data which took the place of ours.

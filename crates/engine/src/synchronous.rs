@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Whoever was answered can rely on it: what was answered is on so many replicas. Reads wait as writes do when they would
-//! tell of what is not acknowledged. What was there when the mode began, or when this server became the master, counts as
-//! acknowledged: nobody could be told otherwise any more. Which replies wait is the business of `hold`.
+//! tell of what is not acknowledged. What was there when the mode was switched on, or when this server became the master,
+//! counts as acknowledged; what was loaded from files does not. Which replies wait is the business of `hold`.
 
 use std::time::Duration;
 
@@ -80,6 +80,11 @@ impl Server {
             self.ask_replicas();
         }
         acked
+    }
+
+    /// Takes nothing for acknowledged that was loaded from files: a replica must have said so in this run.
+    pub(crate) fn distrust_loaded(&mut self) {
+        self.replication.synchronous.acked = Some(0);
     }
 
     /// Notes how far enough replicas have come.

@@ -564,3 +564,22 @@ fn what_clients_write_to_a_replica_expires_there_and_the_masters_keys_do_not() {
     assert_eq!(world.call("TTL counter"), ":-1\r\n");
     assert_eq!(world.len(0), 3);
 }
+
+#[test]
+fn what_was_loaded_is_read_when_replicas_have_it() {
+    let mut world = World::new(&[]);
+    world.call("SET a 1");
+    let id = replication::ReplId::parse(&[b'a'; 40]).unwrap();
+    world.engine.server.replication.primary.resume(world.now, id, 100);
+    world.engine.move_to_offset(100);
+    world.call("CONFIG SET synchronous-replicas 1");
+    world.engine.listen_propagation(true);
+    turn(&mut world);
+    world.engine.hold_loaded(world.now);
+    turn(&mut world);
+    let client = world.open();
+    assert_eq!(say(&mut world, client, &["DBSIZE", "GET a"]), "");
+    let replica = replica(&mut world, 7001);
+    acknowledge(&mut world, replica);
+    assert_eq!(sendable(&mut world, client), ":1\r\n$1\r\n1\r\n");
+}
