@@ -43,6 +43,8 @@ pub enum Effect {
     DropPieces,
     /// Send a file on a session's link, behind all that the session has to send; tell the node of its last byte.
     SendFile { session: SessionId, path: String },
+    /// Let the system gather what is sent on the session's link into fewer packets.
+    Gather(SessionId),
     /// The session wants to be heard again.
     Listen(SessionId),
     /// There is something to load: the node knows which files.

@@ -79,7 +79,11 @@ impl Node {
         let mut acknowledged = false;
         while let Some(output) = self.engine.server.replication.primary.poll_output() {
             match output {
-                Output::Attached(_) => {}
+                Output::Attached(link) => {
+                    if self.engine.server.config.repl_disable_tcp_nodelay {
+                        self.effects.push_back(Effect::Gather(session_of(link)));
+                    }
+                }
                 Output::Send(link, bytes) => {
                     if let Some(session) = self.replica(link) {
                         session.out.extend_from_slice(&bytes);

@@ -81,6 +81,14 @@ impl Connection {
         }
     }
 
+    /// Lets the system wait for more before it sends a small packet.
+    pub(crate) fn gather(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            // Only a preference.
+            let _ = stream.set_nodelay(false);
+        }
+    }
+
     /// Returns the descriptor.
     pub(crate) fn descriptor(&self) -> RawFd {
         match &self.stream {

@@ -659,6 +659,10 @@ impl EventLoop {
                 sessions.queue_id(session);
             }
             Effect::Stall(time) => {
+                // Who was to be closed, or told something, before that is not made to wait for it.
+                while let Some(id) = self.node.poll_output() {
+                    self.send(id, false);
+                }
                 std::thread::sleep(time);
                 self.now = self.machine.clock.now();
             }
@@ -674,6 +678,11 @@ impl EventLoop {
             Effect::NextPiece(id) => self.storage.next_piece(&mut self.node, &self.machine, id),
             Effect::DropPieces => self.storage.drop_pieces(),
             Effect::SendFile { session, path } => self.begin_file(session, &path),
+            Effect::Gather(session) => {
+                if let Some(Some(connection)) = self.connections.get(session.0 as usize) {
+                    connection.gather();
+                }
+            }
             Effect::Listen(session) => self.unread.push(session),
             Effect::Load => {
                 self.loader = Loader::of_node(&self.node, self.storage.waker());
