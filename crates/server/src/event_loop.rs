@@ -8,11 +8,9 @@
 //! writing is registered only while a socket is full. Tokens of connections are session ids.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use base::time::Now;
@@ -24,7 +22,7 @@ use mio::{Events, Poll, Registry, Token, Waker};
 use node::{Closing, Effect, Input, Node, Peer};
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::connection::{Connection, FileToSend, Stream};
+use crate::connection::{Connection, Stream};
 use crate::host::Machine;
 use crate::listener::{self, Place};
 use crate::loader::{Loader, Step};
@@ -32,6 +30,10 @@ use crate::signals::{self, Signals};
 use crate::storage::{CHILD_TOKEN, DISK_TOKEN, Storage};
 use crate::text::reason;
 use crate::{crash, log, supervisor};
+
+mod replication;
+
+use replication::Lookup;
 
 /// How long loading goes on before clients are looked after.
 const LOAD_TURN: Duration = Duration::from_millis(10);
@@ -45,9 +47,6 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 /// After so many full reads in a row the other links get their turn.
 const READS_IN_A_ROW: usize = 16;
 
-/// After so many writes in a row the other links get their turn.
-const WRITES_IN_A_ROW: usize = 64;
-
 /// Connections accepted in a row.
 const ACCEPTS_IN_A_ROW: usize = 1000;
 
@@ -59,12 +58,6 @@ const CHILD_LEAVES: Duration = Duration::from_millis(2);
 
 /// How long to wait before a connection is accepted again that there was no descriptor for.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// The name of a master that is being looked up.
-struct Lookup {
-    id: SessionId,
-    heard: Receiver<io::Result<SocketAddr>>,
-}
 
 /// Everything that the loop works with.
 pub(crate) struct EventLoop {
@@ -385,139 +378,6 @@ impl EventLoop {
         }
     }
 
-    /// Ends a session that has no connection yet: its master's name is still being looked up.
-    #[cold]
-    fn forget(&mut self, id: SessionId) {
-        if self.node.closing(id) == Closing::Now {
-            self.lookups.retain(|lookup| lookup.id != id);
-            self.node.close(id);
-        }
-    }
-
-    /// Goes on with a replica's link: there may be more of the stream, or a file.
-    #[cold]
-    fn send_more(&mut self, id: SessionId, closing: Closing) {
-        for _ in 0..WRITES_IN_A_ROW {
-            let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
-            let output = self.node.output(id);
-            let (len, sent) = match output.is_empty() {
-                false => (output.len(), connection.write(output)),
-                true if connection.file.is_some() => {
-                    let sent = connection.send_file(&mut self.file_part);
-                    (
-                        0,
-                        sent.map(|(count, whole)| {
-                            self.node.file_sent(self.now, id, whole);
-                            count
-                        }),
-                    )
-                }
-                true if closing == Closing::AfterReply => return self.close(id),
-                true => (0, Ok(0)),
-            };
-            match sent {
-                Ok(0) => {
-                    if connection.wait_to_write(false, &self.registry, Token(id.0 as usize)).is_err() {
-                        self.close(id);
-                    }
-                    return;
-                }
-                Ok(count) => {
-                    self.machine.writes.set(self.machine.writes.get() + 1);
-                    if len > 0 {
-                        self.node.sent(id, count);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if connection.wait_to_write(true, &self.registry, Token(id.0 as usize)).is_err() {
-                        self.close(id);
-                    }
-                    return;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(id),
-            }
-        }
-        self.unsent.push(id);
-    }
-
-    /// Goes on with a link that can be written to.
-    fn writable(&mut self, id: SessionId) {
-        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
-        if connection.opening {
-            match connection.opened() {
-                Ok(None) => return,
-                Ok(Some(local)) => {
-                    let descriptor = connection.descriptor();
-                    if let Some(session) = self.node.engine.server.sessions.get_mut(id) {
-                        (session.local_addr, session.fd) = (local.to_string().into(), descriptor);
-                    }
-                    self.node.connected(self.now, &self.machine, id);
-                    self.carry_out();
-                }
-                Err(error) => return self.close_because(id, &reason(&error)),
-            }
-        }
-        self.send(id, true);
-    }
-
-    /// Opens a link to a master: at once if it is an address, else when its name has been looked up.
-    fn connect(&mut self, id: SessionId, host: &str, port: u16) {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return self.connect_to(id, Ok(SocketAddr::new(address, port)));
-        }
-        let (tell, heard) = std::sync::mpsc::sync_channel(1);
-        let (waker, name) = (self.storage.waker(), host.to_owned());
-        let thread = std::thread::Builder::new().name("look-up".into()).spawn(move || {
-            let found = (name.as_str(), port).to_socket_addrs().and_then(|mut found| {
-                found.next().ok_or_else(|| io::Error::other("the name has no address"))
-            });
-            // Nobody may be there any more to hear it.
-            let _ = tell.send(found);
-            let _ = waker.wake();
-        });
-        match thread {
-            Ok(_) => self.lookups.push(Lookup { id, heard }),
-            Err(error) => self.connect_to(id, Err(error)),
-        }
-    }
-
-    /// Takes the addresses that have been found.
-    fn look_up(&mut self) {
-        let mut found = Vec::new();
-        self.lookups.retain(|lookup| match lookup.heard.try_recv() {
-            Ok(address) => {
-                found.push((lookup.id, address));
-                false
-            }
-            Err(TryRecvError::Empty) => true,
-            Err(TryRecvError::Disconnected) => false,
-        });
-        for (id, address) in found {
-            self.connect_to(id, address);
-        }
-    }
-
-    fn connect_to(&mut self, id: SessionId, address: io::Result<SocketAddr>) {
-        // The node may have thought better of it meanwhile.
-        if !self.node.is_master(id) {
-            return;
-        }
-        let slot = id.0 as usize;
-        match address.and_then(|address| Connection::open(address, &self.registry, Token(slot))) {
-            Ok(connection) => {
-                if self.connections.len() <= slot {
-                    self.connections.resize_with(slot + 1, || None);
-                }
-                self.connections[slot] = Some(connection);
-            }
-            Err(error) => {
-                self.node.disconnected(self.now, &self.machine, id, &reason(&error));
-                self.carry_out();
-            }
-        }
-    }
-
     /// Ends a link, after executing what it said before.
     fn close(&mut self, id: SessionId) {
         self.close_because(id, "the connection was closed");
@@ -695,21 +555,6 @@ impl EventLoop {
             | Effect::Save
             | Effect::RewriteLog
             | Effect::Reconfigured => {}
-        }
-    }
-
-    /// Sends a file on a link, behind what the link has to send.
-    fn begin_file(&mut self, id: SessionId, path: &str) {
-        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
-        match FileToSend::open(Path::new(path)) {
-            Ok(file) => {
-                connection.file = Some(file);
-                self.unsent.push(id);
-            }
-            Err(error) => {
-                log::warning(&format!("SYNC failed. Can't open the snapshot {path}: {}", reason(&error)));
-                self.close(id);
-            }
         }
     }
 
