@@ -43,7 +43,7 @@ fn spawn(freed: Arc<AtomicU64>) -> Sender<Garbage> {
     let (queue, garbage) = channel::<Garbage>();
     // Where no thread can be had the receiver is dropped, and `free` does the work itself.
     let _ = std::thread::Builder::new().name("free".into()).stack_size(256 * 1024).spawn(move || {
-        process::give_way();
+        process::give_way(process::Way::Far);
         let mut counters = ThreadCounters::new();
         for item in garbage {
             free(item);

@@ -90,14 +90,20 @@ pub(crate) fn disable_huge_pages() -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
 }
 
-/// Lets this thread give way to others of the process when processors are short.
-pub(crate) fn give_way() {
+/// Lets this thread, or process of one, give way to others when processors are short.
+pub(crate) fn give_way(way: Way) {
     // SAFETY: takes numbers only; 0 means the calling thread. Where it fails the thread stays as it was.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, GIVING_WAY) };
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, way as libc::c_int) };
 }
 
-/// A nice value that leaves a thread a tenth of a contended processor: enough never to hold a lock for long.
-const GIVING_WAY: libc::c_int = 10;
+/// How far somebody gives way: nice values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// It gets a tenth of a contended processor: enough never to hold a lock for long.
+    Far = 10,
+    /// It gets a quarter: somebody waits for it.
+    Some = 5,
+}
 
 /// Processor time in seconds: user and system.
 #[derive(Clone, Copy, Debug, Default)]

@@ -33,7 +33,7 @@ use rdb::{Sink, SinkError};
 use crate::file_sink::{self, Target};
 use crate::files;
 use crate::fork::{Exit, Pid, fork};
-use crate::{oom, title};
+use crate::{oom, process, title};
 
 const PROGRESS: u8 = 1;
 const DONE: u8 = 2;
@@ -319,6 +319,10 @@ fn run(
 ) -> i32 {
     title::show(job.config, job.name, job.config_file);
     oom::adjust_child(job.config, job.oom_score);
+    if job.in_pieces {
+        // Every piece is one more thing for the parent to do: clients come first.
+        process::give_way(process::Way::Some);
+    }
     let written = Rc::new(Cell::new(0));
     let reporter = RefCell::new(Reporter::new(pipe, Rc::clone(&written), job.key_delay));
     let write = |sink: &mut dyn Sink| {
