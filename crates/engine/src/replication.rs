@@ -234,7 +234,7 @@ pub struct Follow {
 fn may_be_in_a_stream(row: &Row) -> bool {
     const FRAMES: [&str; 9] =
         ["SELECT", "MULTI", "EXEC", "DISCARD", "PING", "REPLCONF", "PUBLISH", "SPUBLISH", "UNWATCH"];
-    row.flags.has(table::WRITE) || row.is_any(&FRAMES)
+    row.flags.has(table::WRITE | table::MAY_REPLICATE) || row.is_any(&FRAMES)
 }
 
 /// Returns the number under which the machines know a session's link: it is not used again.
