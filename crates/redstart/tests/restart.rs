@@ -140,6 +140,11 @@ fn redis_loads_a_log_with_marks() {
         master.shut_down("NOSAVE");
         replica.shut_down("NOSAVE");
         for folder in [ours, theirs] {
+            let program = env!("CARGO_BIN_EXE_redstart");
+            let checked =
+                std::process::Command::new(program).args(["check", "aof"]).arg(&folder.0).output().unwrap();
+            let text = String::from_utf8_lossy(&checked.stdout);
+            assert!(checked.status.success() && text.contains("stands at offset"), "{text}");
             let server = start(Kind::Theirs, &folder, &[]);
             assert_eq!(server.ask("DEBUG DIGEST"), digest, "{}", server.log());
             server.ask("SET more 1");
