@@ -224,7 +224,9 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Now, host: &dyn Host) {
         self.now = now;
         self.stirred = false;
-        self.engine.periodic(now, host);
+        if !self.is_stopping() {
+            self.engine.periodic(now, host);
+        }
         self.engine.tend_replication(now);
         let primary = &mut self.engine.server.replication.primary;
         if primary.poll_timeout().is_some_and(|at| at <= now.instant) {
@@ -245,7 +247,8 @@ impl Node {
         let replication = &self.engine.server.replication;
         let replica = replication.replica.as_ref().filter(|_| !self.is_starting());
         let replica = replica.and_then(Replica::poll_timeout);
-        let due = self.engine.next_periodic().into_iter().chain(self.files_due());
+        let periodic = self.engine.next_periodic().filter(|_| !self.is_stopping());
+        let due = periodic.into_iter().chain(self.files_due());
         let due = due.chain(replica).chain(replication.primary.poll_timeout());
         due.chain(self.engine.replication_due()).min()
     }

@@ -318,7 +318,7 @@ impl Node {
         {
             return None;
         }
-        primary.request_acks();
+        // They say it every second; a question would be one more thing in the stream, behind the snapshot that was saved.
         self.effects.push_back(Effect::Log(
             LogLevel::Notice,
             format!("Waiting for replicas before shutting down, for at most {} seconds.", timeout.as_secs()),
@@ -532,6 +532,8 @@ impl Node {
         if std::mem::replace(&mut self.persist.stopping, true) {
             return;
         }
+        // The stream ends where the data that was saved ends.
+        self.engine.server.replication.primary.set_failing_over(true);
         self.persist.replicas_until = self.wait_for_replicas(now);
         let Some(log) = &mut self.persist.log else {
             return self.stop_if_replicas_have_all(now);
