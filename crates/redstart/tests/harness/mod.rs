@@ -171,6 +171,12 @@ impl Server {
         }
     }
 
+    /// Sends a signal by its name, as kill(1) does.
+    pub fn signal(&self, name: &str) {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
+    }
+
     /// Ends the process on the spot.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
