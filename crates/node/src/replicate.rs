@@ -150,6 +150,7 @@ impl Node {
     pub(crate) fn reconfigure_replication(&mut self, now: Now) {
         // The engine has told the machines; what they make of it is asked for in the next turn.
         self.stirred = true;
+        self.listen();
         self.release(now);
     }
 
@@ -179,7 +180,9 @@ impl Node {
     pub(crate) fn listen(&mut self) {
         let server = &self.engine.server;
         let log = self.persist.log.as_ref().is_some_and(|log| log.figures().enabled);
-        let on = !server.follows() && (log || server.replication.primary.listens());
+        // In the synchronous mode replies wait for their place in the stream, also before the first replica comes.
+        let wanted = log || server.replication.primary.listens() || server.is_synchronous();
+        let on = !server.follows() && wanted;
         self.engine.listen_propagation(on || self.observed);
     }
 
