@@ -180,7 +180,7 @@ enum End {
 pub struct Figures {
     pub host: String,
     pub port: u16,
-    /// ROLE's word: connect, connecting, handshake, sync or connected.
+    /// ROLE's word: connect, connecting, handshake, sync, connected or refused.
     pub state: &'static str,
     pub link_up: bool,
     pub last_io_secs: Option<u64>,
@@ -494,7 +494,9 @@ impl Replica {
     /// Returns what INFO and ROLE show.
     pub fn figures(&self, now: Instant) -> Figures {
         let state = match &self.state {
-            State::Waiting { .. } | State::Refused { .. } => "connect",
+            State::Waiting { .. } => "connect",
+            // A word of ours: Redis has no such state.
+            State::Refused { .. } => "refused",
             State::Connecting => "connecting",
             State::Pinging | State::Greeting { .. } | State::Asking => "handshake",
             State::Counting { .. } | State::Receiving(_) | State::Loading { .. } => "sync",
