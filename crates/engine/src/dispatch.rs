@@ -205,15 +205,17 @@ impl Engine {
             return Err(Error::Arity(row.name.clone().into()).message().into_owned());
         }
         session.last_command = Some(row.id);
+        // What the link has to send is ours: acknowledgements that its socket did not take yet.
+        let before = session.out.len();
         if session.multi.is_some() && !commands::transaction::runs_inside_multi(row) {
             commands::transaction::queue(session, row, request);
         } else {
             self.call(now, host, session, row, request, Mode::Direct);
         }
-        if session.origin == Origin::Master && session.out.first() == Some(&b'-') {
-            self.complain_of_master(session, row);
+        if session.origin == Origin::Master && session.out.get(before) == Some(&b'-') {
+            self.complain_of_master(&session.out[before + 1..], row);
         }
-        session.out.clear();
+        session.out.truncate(before);
         match session.blocked.take() {
             Some(blocked) => {
                 self.server.waiting.remove(session.id, &blocked);
@@ -225,8 +227,8 @@ impl Engine {
 
     /// Says that a command of our master failed here: then our data is not the master's.
     #[cold]
-    fn complain_of_master(&mut self, session: &Session, row: &Row) {
-        let error = String::from_utf8_lossy(&session.out[1..]).trim_end().to_owned();
+    fn complain_of_master(&mut self, error: &[u8], row: &Row) {
+        let error = String::from_utf8_lossy(error).trim_end().to_owned();
         let line = format!(
             "== CRITICAL == This replica is sending an error to its master: '{error}' after processing the command '{}'",
             row.name
