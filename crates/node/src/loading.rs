@@ -540,7 +540,7 @@ impl Loading {
                 Reading::Snapshot(loader) => {
                     let role = self.files[self.at].role;
                     // A replica has what its master has: what expires is the master's to say.
-                    let expires = role == Role::Snapshot && !engine.server.follows();
+                    let may_expire = role == Role::Snapshot && !engine.server.follows();
                     let (entries, keys, db) = (&mut self.entries, &mut self.keys, &mut self.db);
                     let (history, sync) = (&mut self.history, &mut self.sync);
                     let used = loader.parse(rest, &mut |item| match item {
@@ -549,6 +549,8 @@ impl Loading {
                             Ok(())
                         }
                         Item::Entry(entry) => {
+                            // Replicas that may go on with this history must hear of what expires: it does so later.
+                            let expires = may_expire && history.id.is_none();
                             if expires && entry.stamp().is_some_and(|at| at < now.unix_ms()) {
                                 engine.server.persistence.keys_expired += 1;
                                 return Ok(());
