@@ -12,17 +12,19 @@ const CRASHES_IN_A_SEED: u64 = 20;
 ///
 /// With `--reference COMMAND` the seeds' requests are given to that server, too, and the replies compared. With
 /// `--crashes N` a node is crashed so many times over a virtual disk, and what it promised is looked for;
-/// `--crash-seed N` shows one of those seeds.
+/// `--crash-seed N` shows one of those seeds. With `--replication` masters and replicas are simulated; `--seeds` may be a
+/// range `FROM..TO`.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
     let (mut from, mut count, mut one, mut reference) = (0, SEEDS, None, None);
-    let (mut crashes, mut crash_seed) = (None, None);
+    let (mut crashes, mut crash_seed, mut replication) = (None, None, false);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
             let text = words.next().unwrap_or_default();
             text.parse().map_err(|_| format!("{word} {text}: not a number"))
         };
         match word.as_str() {
-            "--seeds" => count = number()?,
+            "--seeds" => (from, count) = seeds(from, &words.next().unwrap_or_default())?,
+            "--replication" => replication = true,
             "--from" => from = number()?,
             "--seed" => one = Some(number()?),
             "--crashes" => crashes = Some(number()?),
@@ -40,12 +42,27 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
     }
     let range = format!("{from}..{}", from.saturating_add(count));
     let seed = one.map(|seed| seed.to_string());
+    if replication {
+        return match &seed {
+            Some(seed) => simulator(&["--replication", "--seed", seed, "--verbose"]),
+            None => simulator(&["--replication", "--seeds", &range]),
+        };
+    }
     let arguments = match (&reference, &seed) {
         (Some(command), _) => vec!["--reference", command, "--seeds", &range],
         (None, Some(seed)) => vec!["--seed", seed, "--verbose"],
         (None, None) => vec!["--seeds", &range],
     };
     simulator(&arguments)
+}
+
+/// Reads how many seeds are to be run, or from which up to which; returns the first, and their number.
+fn seeds(from: u64, text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("--seeds {text}: not a number"));
+    match text.split_once("..") {
+        Some((first, end)) => Ok((number(first)?, number(end)?.saturating_sub(number(first)?))),
+        None => Ok((from, number(text)?)),
+    }
 }
 
 /// Damages a log and a snapshot of `--bytes` (a megabyte) at every place, and with `--flips` wrong bits (2,500 in each

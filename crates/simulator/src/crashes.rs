@@ -12,8 +12,8 @@
 
 mod ledger;
 mod life;
-mod shadow;
-mod traffic;
+pub(crate) mod shadow;
+pub(crate) mod traffic;
 
 use std::ops::Range;
 use std::panic;

@@ -19,6 +19,7 @@ pub mod host;
 pub mod in_process;
 pub mod network;
 pub mod reference;
+pub mod replicas;
 pub mod workload;
 pub mod world;
 

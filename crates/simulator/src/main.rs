@@ -1,7 +1,8 @@
 //! Runs seeds and reports those that fail.
 //!
 //! `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`, and, with the same requests given to a reference
-//! server, `simulator --reference COMMAND --seeds FROM..TO`. With `--crashes` the seeds are those of crashes.
+//! server, `simulator --reference COMMAND --seeds FROM..TO`. With `--crashes` the seeds are those of crashes,
+//! with `--replication` those of masters and replicas.
 //! `simulator --corrupt BYTES FLIPS` damages logs and snapshots of so many bytes at every place, and with so many wrong
 //! bits each.
 #![forbid(unsafe_code)]
@@ -14,11 +15,12 @@ use std::time::Instant;
 use simulator::corruption::{self, Counts};
 use simulator::crashes;
 use simulator::reference;
+use simulator::replicas;
 use simulator::world::{self, Failure, Summary};
 use testkit::{ServerProcess, TcpTarget};
 
-const USAGE: &str = "simulator [--crashes] --seed N [--verbose] | [--crashes | --reference COMMAND] --seeds FROM..TO | \
---corrupt BYTES FLIPS";
+const USAGE: &str = "simulator [--crashes | --replication] --seed N [--verbose] | \
+[--crashes | --replication | --reference COMMAND] --seeds FROM..TO | --corrupt BYTES FLIPS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,12 +35,14 @@ fn main() -> ExitCode {
     {
         return corrupt(bytes, flips);
     }
-    if let ["--crashes", rest @ ..] = &words[..] {
-        return match rest {
-            ["--seed", seed, "--verbose"] => crash(one(seed), true),
-            ["--seed", range] | ["--seeds", range] => crash(one(range).or_else(|| several(range)), false),
-            _ => usage(),
-        };
+    for (name, run) in [("--crashes", crash as fn(_, _) -> _), ("--replication", replicate)] {
+        if words.first() == Some(&name) {
+            return match &words[1..] {
+                ["--seed", seed, "--verbose"] => run(one(seed), true),
+                ["--seed", range] | ["--seeds", range] => run(one(range).or_else(|| several(range)), false),
+                _ => usage(),
+            };
+        }
     }
     let (seeds, verbose) = match words[..] {
         ["--seed", seed] => (one(seed), false),
@@ -79,6 +83,35 @@ fn crash(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
         tally.survived,
         tally.holes,
         tally.tidied,
+    );
+    println!("{} violations, {:.1} s", failures.len(), started.elapsed().as_secs_f64());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds of replication on all cores, and says what was checked.
+fn replicate(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
+    let Some(seeds) = seeds else { return usage() };
+    let started = Instant::now();
+    let count = seeds.end.saturating_sub(seeds.start);
+    let (tally, failures) = replicas::run_all(seeds, verbose);
+    failures.iter().for_each(|failure| println!("{failure}"));
+    println!(
+        "{count} seeds, {} requests, {} acknowledged by replicas, {} states compared, {} reads; {} full and {} partial syncs, \
+         {} cuts, {} stalls, {} crashes, {} promotions, {} failovers, {} children killed, {} disk faults, {} masters without data",
+        tally.requests,
+        tally.acknowledged,
+        tally.compared,
+        tally.reads,
+        tally.full,
+        tally.partial,
+        tally.cuts,
+        tally.stalls,
+        tally.crashes,
+        tally.promotions,
+        tally.failovers,
+        tally.children,
+        tally.faults,
+        tally.refused,
     );
     println!("{} violations, {:.1} s", failures.len(), started.elapsed().as_secs_f64());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::hash::HashSeed;
 use base::number::parse_i64;
-use keyspace::{Entry, Keyspace, Text, Value};
+use keyspace::{Db, Entry, Keyspace, Text, Value};
 use structures::{Item, Payload};
 use testkit::words::quote;
 
 /// What the stream of writes has made so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shadow {
+pub(crate) struct Shadow {
     keys: BTreeMap<(usize, Vec<u8>), Key>,
     digest: u64,
 }
@@ -213,8 +213,20 @@ impl Shadow {
         self.keys.insert(place, Key { value, stamp, digest });
     }
 
+    /// Returns the number that stands for the data of a keyspace.
+    pub(crate) fn digest_of(keyspace: &Keyspace) -> u64 {
+        let entries = |(index, db): (usize, &Db)| {
+            let digest = |entry: &Entry| {
+                let value = content(entry).map_or(0, |content| content.digest());
+                key_digest(index, entry.key(), entry.stamp(), value)
+            };
+            db.table.iter().fold(0, |sum, entry| sum ^ digest(entry))
+        };
+        keyspace.dbs.iter().enumerate().map(entries).fold(0, |sum, digest| sum ^ digest)
+    }
+
     /// Returns the shadow of a keyspace.
-    pub(super) fn of(keyspace: &Keyspace) -> Shadow {
+    pub(crate) fn of(keyspace: &Keyspace) -> Shadow {
         let mut shadow = Shadow::default();
         for (index, db) in keyspace.dbs.iter().enumerate() {
             for entry in db.table.iter() {
@@ -233,7 +245,7 @@ impl Shadow {
     }
 
     /// Says where two differ, for somebody who has to find out why.
-    pub(super) fn difference(&self, other: &Shadow) -> String {
+    pub(crate) fn difference(&self, other: &Shadow) -> String {
         let show = |shadow: &Shadow, place: &(usize, Vec<u8>)| {
             let text = shadow.keys.get(place).map_or("nothing".into(), Key::show);
             text.chars().take(200).collect::<String>()

@@ -6,8 +6,8 @@ use crate::checkers::model::Words;
 
 /// One request, and what its reply will say.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) words: Words,
+pub(crate) struct Request {
+    pub(crate) words: Words,
     pub(super) meaning: Meaning,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Meaning {
 
 /// Draws requests.
 #[derive(Clone, Debug)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     last: u64,
     /// Whether keys expire.
     pub(super) expiry: bool,
@@ -38,12 +38,12 @@ pub(super) struct Traffic {
 pub(super) const DBS: u64 = 3;
 
 impl Traffic {
-    pub(super) fn new(rng: &mut Rng, expiry: bool) -> Traffic {
+    pub(crate) fn new(rng: &mut Rng, expiry: bool) -> Traffic {
         Traffic { last: 0, expiry, long: [30, 300, 3_000][rng.below(3) as usize] }
     }
 
     /// Returns what a client sends at once.
-    pub(super) fn batch(&mut self, rng: &mut Rng) -> Vec<Request> {
+    pub(crate) fn batch(&mut self, rng: &mut Rng) -> Vec<Request> {
         match rng.below(12) {
             0 => {
                 let mut batch = vec![other(&["MULTI"])];
