@@ -304,17 +304,18 @@ fn psync_behind_output_that_was_partly_sent_is_refused() {
 #[test]
 fn nothing_of_ours_gets_into_the_stream_of_a_new_master() {
     let mut rig = Rig::new(&[&[], &[], &[]]);
-    assert_eq!(rig.ask(2, "SET there 1"), "+OK");
     follow(&mut rig, 1, 0);
-    // What is wished for in the turn in which the role changes.
+    follow(&mut rig, 2, 0);
+    assert_eq!(rig.ask(0, "SET a 1"), "+OK");
+    assert_eq!(rig.ask(2, "REPLICAOF NO ONE"), "+OK");
+    // Acknowledgements are wished for in the turn in which the role changes: they are asked for in the stream.
     let (one, other) = (rig.open(0), rig.open(0));
-    let parts = [(one, encode("SET k v\nWAIT 5 0")), (other, encode("REPLICAOF 127.0.0.1 3"))];
-    rig.say_at_once(0, &parts);
-    rig.settle();
+    rig.say_at_once(0, &[(one, encode("WAIT 5 0")), (other, encode("REPLICAOF 127.0.0.1 3"))]);
     rig.pass(3);
-    assert_eq!(rig.ask(2, "SET a 1"), "+OK");
+    assert_eq!(rig.ask(2, "SET b 1"), "+OK");
     rig.pass(12);
     assert!(rig.members[1].is_up(), "{:?}", rig.members[1].log);
+    assert_eq!(rig.members[2].full_syncs(&rig), 0, "{:?}", rig.members[2].log);
     rig.check_equal();
 }
 
