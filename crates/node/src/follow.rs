@@ -17,28 +17,21 @@
 //! EXEC. Where the link breaks inside a transaction, what was queued is forgotten and asked for again.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use base::disk::{DiskError, FileId, Task, TaskId};
 use base::time::Now;
-use config::DisklessLoad;
-use engine::effect::LogLevel;
-use engine::persistence::{Loading as Progress, Snapshot};
 use engine::session::{Closing, Origin, ReplyMode, SessionId};
 use engine::{Effect, Host};
-use keyspace::Db;
+use replication::Replica;
 use replication::primary::Upstream;
 use replication::replica::Output;
-use replication::{Position, Replica};
 use resp::batch::Batch;
 use resp::decode::{Decoder, Limits, Request};
 
 use crate::Node;
+use crate::intake::Intake;
 use crate::link::Peer;
-use crate::loading::Loading;
 use crate::node::expect_keys;
-use crate::persist::run_word;
-use crate::replicate::{NOT_OF_THE_LOG, level_of};
+use crate::replicate::level_of;
 
 /// What a node knows of the master that it follows.
 #[derive(Debug, Default)]
@@ -50,50 +43,18 @@ pub(crate) struct Following {
     unit: Vec<u8>,
     unit_passing: Vec<Range<usize>>,
     batch: Batch,
-    intake: Option<Intake>,
+    pub(crate) intake: Option<Intake>,
     /// What arrived of the stream while the snapshot before it is being loaded.
-    kept: Vec<u8>,
+    pub(crate) kept: Vec<u8>,
     /// The disk is behind with the snapshot: the link is not read.
-    full: bool,
+    pub(crate) full: bool,
     /// Numbers files and tasks.
-    count: u32,
+    pub(crate) count: u32,
     /// What the machine asks for is being done: what it asks for meanwhile is done behind that.
     tending: bool,
     /// Up to where the log is on the disk, as the master was told last.
     synced: Option<u64>,
 }
-
-/// A snapshot on its way in.
-#[derive(Debug)]
-struct Intake {
-    origin: Option<Position>,
-    guarded: bool,
-    way: Way,
-    /// It cannot be had, and is about to be given up.
-    failed: bool,
-}
-
-#[derive(Debug)]
-enum Way {
-    /// To a file first.
-    File {
-        file: FileId,
-        path: String,
-        buffer: Vec<u8>,
-        /// Bytes that the disk has not taken.
-        in_flight: u64,
-        len: u64,
-        /// Everything has arrived.
-        whole: bool,
-    },
-    /// Into memory as it arrives; what was not taken.
-    Memory { rest: Vec<u8> },
-}
-
-/// So much is handed to the disk at once.
-const WRITE: usize = 1 << 20;
-/// So much may wait for the disk.
-const IN_FLIGHT_MAX: u64 = 16 << 20;
 
 impl Node {
     /// Returns whether a link is that to our master.
@@ -139,7 +100,7 @@ impl Node {
     }
 
     /// Forgets what a link has said that was not applied.
-    fn forget_link(&mut self) {
+    pub(crate) fn forget_link(&mut self) {
         let following = &mut self.following;
         following.decoder = Decoder::new();
         following.partial = Vec::new();
@@ -274,7 +235,7 @@ impl Node {
     }
 
     /// Executes what arrived of the stream.
-    fn apply(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) {
+    pub(crate) fn apply(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) {
         if self.following.partial.is_empty() {
             let used = self.execute_stream(now, host, bytes);
             self.following.partial.extend_from_slice(&bytes[used..]);
@@ -400,253 +361,6 @@ impl Node {
         self.log_verbatim(now, offset, first_db, units, &done);
     }
 
-    /// Begins to take a snapshot in.
-    fn begin_intake(&mut self, now: Now, origin: Option<Position>, guarded: bool) {
-        self.abandon_intake(now);
-        let empty = self.engine.keyspace.dbs.iter().all(Db::is_empty);
-        let way = match self.engine.server.config.repl_diskless_load {
-            DisklessLoad::SwapDb => {
-                self.begin_loading_sync(now, Vec::new(), true, guarded);
-                Way::Memory { rest: Vec::new() }
-            }
-            DisklessLoad::OnEmptyDb if empty => {
-                self.begin_loading_sync(now, Vec::new(), false, false);
-                Way::Memory { rest: Vec::new() }
-            }
-            _ => {
-                self.following.count += 1;
-                let count = self.following.count;
-                let path = format!("temp-sync-{}-{count}.rdb", run_word(&self.engine.server.run_id));
-                let file = FileId(1 << 31 | count);
-                self.ask_disk(Task::Create { file, path: path.clone() });
-                Way::File { file, path, buffer: Vec::new(), in_flight: 0, len: 0, whole: false }
-            }
-        };
-        self.following.intake = Some(Intake { origin, guarded, way, failed: false });
-    }
-
-    fn ask_disk(&mut self, task: Task) {
-        let id = TaskId(NOT_OF_THE_LOG | 1);
-        self.effects.push_back(Effect::Disk(id, task));
-    }
-
-    fn take_snapshot(&mut self, now: Now, host: &dyn Host, bytes: &[u8]) {
-        let Some(intake) = self.following.intake.as_mut().filter(|intake| !intake.failed) else { return };
-        match &mut intake.way {
-            Way::File { buffer, .. } => {
-                buffer.extend_from_slice(bytes);
-                if buffer.len() >= WRITE {
-                    self.write_snapshot_part();
-                }
-            }
-            Way::Memory { rest } => {
-                let mut rest = std::mem::take(rest);
-                let taken = match rest.is_empty() {
-                    true => self.load(now, host, bytes).map(|taken| rest.extend_from_slice(&bytes[taken..])),
-                    false => {
-                        rest.extend_from_slice(bytes);
-                        self.load(now, host, &rest).map(|taken| drop(rest.drain(..taken)))
-                    }
-                };
-                match taken {
-                    Ok(()) => {
-                        if let Some(Intake { way: Way::Memory { rest: place }, .. }) =
-                            &mut self.following.intake
-                        {
-                            *place = rest;
-                        }
-                    }
-                    Err(reason) => self.intake_failed(now, host, reason),
-                }
-            }
-        }
-    }
-
-    /// Hands what was gathered to the disk.
-    fn write_snapshot_part(&mut self) {
-        let Some(Intake { way: Way::File { file, buffer, in_flight, len, .. }, .. }) =
-            &mut self.following.intake
-        else {
-            return;
-        };
-        if buffer.is_empty() {
-            return;
-        }
-        let bytes = std::mem::replace(buffer, Vec::with_capacity(WRITE + (64 << 10)));
-        *in_flight += bytes.len() as u64;
-        *len += bytes.len() as u64;
-        let (file, count) = (*file, bytes.len() as u64);
-        self.following.full = *in_flight > IN_FLIGHT_MAX;
-        let id = TaskId(NOT_OF_THE_LOG | WRITTEN | count);
-        self.effects.push_back(Effect::Disk(id, Task::Append { file, bytes: Arc::new(bytes) }));
-    }
-
-    /// Takes what became of a task for the snapshot's file.
-    pub(crate) fn snapshot_task_done(
-        &mut self,
-        now: Now,
-        host: &dyn Host,
-        id: TaskId,
-        result: Result<(), DiskError>,
-    ) {
-        if id.0 == NOT_OF_THE_LOG {
-            // A file that nobody needs could not be removed: it is one that the next start removes.
-            return;
-        }
-        let Some(intake) = &mut self.following.intake else {
-            if let Err(error) = result {
-                let line = format!("The snapshot of the master could not be kept as the RDB file: {error}");
-                self.effects.push_back(Effect::Log(LogLevel::Warning, line));
-                self.engine.server.persistence.save_failed();
-            }
-            return;
-        };
-        let Way::File { in_flight, .. } = &mut intake.way else { return };
-        if let Err(error) = result {
-            return self.intake_failed(now, host, error.to_string());
-        }
-        if id.0 & WRITTEN != 0 {
-            *in_flight = in_flight.saturating_sub(id.0 & (WRITTEN - 1));
-            if self.following.full && *in_flight <= IN_FLIGHT_MAX / 2 {
-                self.following.full = false;
-                self.listen_to_master();
-            }
-        } else if id.0 & SYNCED != 0 {
-            self.load_snapshot_file(now);
-        }
-    }
-
-    fn listen_to_master(&mut self) {
-        if let Some(id) = self.engine.server.replication.master {
-            self.effects.push_back(Effect::Listen(id));
-        }
-    }
-
-    /// Goes on when all of the snapshot has arrived.
-    fn end_snapshot(&mut self, now: Now, host: &dyn Host) {
-        let Some(intake) = self.following.intake.as_mut().filter(|intake| !intake.failed) else { return };
-        match &mut intake.way {
-            Way::File { file, whole, .. } => {
-                *whole = true;
-                let file = *file;
-                self.write_snapshot_part();
-                self.effects.push_back(Effect::Disk(TaskId(NOT_OF_THE_LOG | SYNCED), Task::Sync { file }));
-                self.ask_disk(Task::Close { file });
-            }
-            Way::Memory { rest } => {
-                let rest = std::mem::take(rest);
-                match self.file_ended(host, &rest) {
-                    Ok(_) => self.end_loading(now, host),
-                    Err(reason) => self.intake_failed(now, host, reason),
-                }
-            }
-        }
-    }
-
-    /// Lets the driver load the file that the snapshot went to.
-    fn load_snapshot_file(&mut self, now: Now) {
-        let Some(Intake { guarded, way: Way::File { path, len, .. }, .. }) = &self.following.intake else {
-            return;
-        };
-        let (path, guarded, len) = (path.clone(), *guarded, *len);
-        self.begin_loading_sync(now, vec![(path, len)], false, guarded);
-        self.effects.push_back(Effect::Load);
-    }
-
-    /// Gives the snapshot up that is on its way in.
-    fn abandon_intake(&mut self, now: Now) {
-        let Some(intake) = self.following.intake.take() else { return };
-        self.following.kept = Vec::new();
-        self.following.full = false;
-        let dropped = self.abandon_loading_sync(now);
-        if let Way::File { file, path, whole, .. } = intake.way {
-            if !whole {
-                self.ask_disk(Task::Close { file });
-            }
-            self.remove_file(path);
-        }
-        if dropped && let Some(replica) = &mut self.engine.server.replication.replica {
-            replica.data_dropped();
-        }
-    }
-
-    /// Tells the machine that the snapshot cannot be had.
-    pub(crate) fn intake_failed(&mut self, now: Now, host: &dyn Host, reason: String) {
-        if let Some(intake) = &mut self.following.intake {
-            intake.failed = true;
-        }
-        if let Some(replica) = &mut self.engine.server.replication.replica {
-            // It asks for the snapshot to be abandoned.
-            replica.snapshot_loaded(now, Err(reason));
-            self.tend_master(now, host, &[]);
-        }
-    }
-
-    /// Says that a snapshot of so many keys lies ready; returns whether it is to be loaded.
-    pub(crate) fn snapshot_verified(&mut self, now: Now, host: &dyn Host, keys: u64) -> bool {
-        let Some(replica) = &mut self.engine.server.replication.replica else { return false };
-        replica.snapshot_holds(now, keys);
-        let wanted = replica.is_syncing();
-        if let Some(intake) = &mut self.following.intake {
-            intake.failed = !wanted;
-        }
-        self.tend_master(now, host, &[]);
-        wanted
-    }
-
-    /// Says that our data is about to be replaced.
-    pub(crate) fn data_dropped(&mut self) {
-        if let Some(replica) = &mut self.engine.server.replication.replica {
-            replica.data_dropped();
-        }
-    }
-
-    /// Goes on with the master's data, which has taken the place of ours, and its stream in `database`.
-    pub(crate) fn snapshot_taken(&mut self, now: Now, host: &dyn Host, database: usize) {
-        let Some(intake) = self.following.intake.take() else { return };
-        let (id, offset) =
-            (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
-        let replication = &mut self.engine.server.replication;
-        replication.primary.replaced(now, id, offset);
-        replication.stream_db = database;
-        if let Some(session) = replication.master.and_then(|id| self.engine.server.sessions.get_mut(id)) {
-            session.db = database;
-        }
-        self.engine.move_to_offset(offset);
-        self.end_snapshot_of_old_data(now);
-        self.log_anew(now, offset);
-        if let Way::File { path, .. } = intake.way {
-            let server = &self.engine.server;
-            let persists = server.config.appendonly || !server.config.save.is_empty();
-            if server.config.rdb_del_sync_files && !persists {
-                self.remove_file(path);
-            } else {
-                let to = String::from_utf8_lossy(&server.config.dbfilename).into_owned();
-                self.ask_disk(Task::Rename { from: path, to });
-                let dirty = self.engine.keyspace.recorder.dirty;
-                self.engine.server.persistence.saved(now, dirty);
-            }
-        }
-        if let Some(replica) = &mut self.engine.server.replication.replica {
-            replica.snapshot_loaded(now, Ok(()));
-        }
-        self.tend_master(now, host, &[]);
-        let kept = std::mem::take(&mut self.following.kept);
-        if !kept.is_empty() {
-            self.apply(now, host, &kept);
-            self.tend_master(now, host, &[]);
-        }
-        self.listen_to_master();
-    }
-
-    /// Ends a child that would put data in place which is ours no longer.
-    fn end_snapshot_of_old_data(&mut self, now: Now) {
-        let child = self.engine.server.persistence.child;
-        if child.is_some_and(|child| child.kind == Snapshot::Save) {
-            self.kill_child(now);
-        }
-    }
-
     /// Tells the master how far our log is on the disk.
     pub(crate) fn tell_synced(&mut self, now: Now) {
         let Some(replica) = &mut self.engine.server.replication.replica else { return };
@@ -660,40 +374,7 @@ impl Node {
         replica.acknowledge(now);
         self.stirred = true;
     }
-
-    /// Shows loading of a snapshot in INFO, and begins it.
-    fn begin_loading_sync(&mut self, now: Now, files: Vec<(String, u64)>, aside: bool, guarded: bool) {
-        let empty = self.engine.keyspace.dbs.iter().all(Db::is_empty);
-        let total_bytes = files.iter().map(|(_, len)| len).sum();
-        // Our data is given up for what has been read through once; a snapshot that comes beside it replaces nothing.
-        let verifies = !files.is_empty() && (guarded || !empty);
-        let loading = Loading::of_snapshot(now, files, aside, verifies, guarded, &self.engine.keyspace);
-        self.loading = Some(Box::new(loading));
-        let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
-        if !aside && !verifies {
-            self.begin_replacing(now, progress);
-        }
-    }
-
-    /// Gives our data up, and serves nobody until the snapshot is loaded.
-    pub(crate) fn begin_replacing(&mut self, now: Now, progress: Progress) {
-        self.end_snapshot_of_old_data(now);
-        self.engine.drop_data(now);
-        self.data_dropped();
-        // What we have from here on is in no history that a replica of ours could go on in.
-        let primary = &mut self.engine.server.replication.primary;
-        let offset = primary.offset();
-        primary.replaced(now, None, offset);
-        self.tend_replicas(now);
-        self.stop_log(now);
-        self.engine.keyspace.loading = true;
-        self.engine.server.persistence.set_loading(Some(progress));
-    }
 }
-
-/// Marks a task by what it is for; the low bits of an append's number are its length.
-const WRITTEN: u64 = 1 << 62;
-const SYNCED: u64 = 1 << 61;
 
 /// A command of the master is never refused for its size.
 const MAX_BULK: usize = 1 << 40;

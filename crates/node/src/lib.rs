@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod follow;
+mod intake;
 mod link;
 mod loading;
 mod node;

@@ -52,7 +52,7 @@ pub(crate) struct Loading {
     reading: Reading,
     manifest: Option<Manifest>,
     session: Session,
-    sizes: Sizes,
+    pub(crate) sizes: Sizes,
     tail: Option<Tail>,
     /// The file with a torn tail, and how many of its bytes count.
     torn: Option<(String, u64)>,
@@ -60,14 +60,14 @@ pub(crate) struct Loading {
     filled: Option<(String, u64)>,
     /// Something was loaded that no log holds yet.
     from_elsewhere: bool,
-    started: Now,
-    keys: u64,
+    pub(crate) started: Now,
+    pub(crate) keys: u64,
     entries: Vec<Entry>,
     db: usize,
     /// There when the data is our master's.
     pub(crate) sync: Option<Sync>,
     /// What the snapshot says about the history that it is of.
-    history: History,
+    pub(crate) history: History,
     /// Where in a history what was loaded stands; nothing was executed behind that.
     mark: Option<Mark>,
 }
@@ -76,19 +76,19 @@ pub(crate) struct Loading {
 #[derive(Default)]
 pub(crate) struct Sync {
     /// It is loaded beside our own, which is served meanwhile.
-    aside: Option<Vec<Db>>,
+    pub(crate) aside: Option<Vec<Db>>,
     /// The machine wants to know how many keys there are before ours are given up.
-    guarded: bool,
+    pub(crate) guarded: bool,
     /// Function libraries that came with it.
-    functions: Vec<Box<[u8]>>,
+    pub(crate) functions: Vec<Box<[u8]>>,
 }
 
 /// What a snapshot says about the history that it is of.
 #[derive(Clone, Copy, Debug, Default)]
-struct History {
+pub(crate) struct History {
     id: Option<ReplId>,
     offset: Option<u64>,
-    database: usize,
+    pub(crate) database: usize,
 }
 
 struct Planned {
@@ -318,17 +318,6 @@ impl Node {
         self.tend_log(now);
     }
 
-    /// Says that what is being loaded cannot be; returns whether the server can go on without it.
-    pub fn loading_failed(&mut self, now: Now, host: &dyn Host, reason: String) -> bool {
-        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
-            return false;
-        }
-        self.now = now;
-        self.intake_failed(now, host, reason);
-        self.settle(now, host);
-        true
-    }
-
     /// Returns whether the files that the server starts with are being loaded.
     pub(crate) fn is_starting(&self) -> bool {
         self.loading.as_ref().is_some_and(|loading| loading.sync.is_none())
@@ -347,68 +336,6 @@ impl Node {
             replica.start_from(Position { id, offset });
         }
         self.engine.move_to_offset(offset);
-    }
-
-    /// Goes on when a master's snapshot was read through and is sound.
-    fn verified(&mut self, host: &dyn Host, keys: u64) {
-        let now = self.now;
-        let Some(loading) = &mut self.loading else { return };
-        loading.keys = 0;
-        let guarded = loading.sync.as_ref().is_some_and(|sync| sync.guarded);
-        if guarded && !self.snapshot_verified(now, host, keys) {
-            return;
-        }
-        let Some(loading) = &self.loading else { return };
-        let total_bytes = loading.sizes.base;
-        self.begin_replacing(now, Progress { started: now, total_bytes, loaded_bytes: 0 });
-    }
-
-    /// Begins to serve what our master sent.
-    fn end_loading_sync(&mut self, now: Now, host: &dyn Host) {
-        if let Some(Sync { guarded: true, aside: Some(_), .. }) =
-            self.loading.as_ref().and_then(|l| l.sync.as_ref())
-        {
-            let keys = self.loading.as_ref().map_or(0, |loading| loading.keys);
-            if !self.snapshot_verified(now, host, keys) {
-                return;
-            }
-        }
-        let Some(loading) = self.loading.take() else { return };
-        let Loading { sync: Some(sync), keys, started, history, .. } = *loading else { return };
-        self.engine.keyspace.loading = false;
-        self.engine.server.persistence.set_loading(None);
-        if let Some(dbs) = sync.aside {
-            self.engine.replace_data(now, dbs);
-        }
-        let server = &mut self.engine.server;
-        server.persistence.functions = sync.functions;
-        server.persistence.keys_loaded = keys;
-        let seconds = now.instant.saturating_since(started.instant).as_secs_f64();
-        server
-            .log(LogLevel::Notice, format!("Done loading RDB, keys loaded: {keys}, in {seconds:.3} seconds"));
-        let database = Some(history.database).filter(|index| *index < self.engine.keyspace.dbs.len());
-        self.snapshot_taken(now, host, database.unwrap_or(0));
-        self.settle(now, host);
-    }
-
-    /// Gives up the loading of a master's snapshot; returns whether our own data was given up for it already.
-    pub(crate) fn abandon_loading_sync(&mut self, now: Now) -> bool {
-        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
-            return false;
-        }
-        self.loading = None;
-        // The driver need not read on.
-        self.effects.push_back(Effect::Load);
-        let replacing = self.engine.server.persistence.loading().is_some();
-        if replacing {
-            self.engine.keyspace.loading = false;
-            self.engine.server.persistence.set_loading(None);
-            // Half of a data set is none.
-            self.engine.drop_data(now);
-            let offset = self.engine.server.replication.primary.offset();
-            self.log_anew(now, offset);
-        }
-        replacing
     }
 
     /// Returns the snapshot of no data.
