@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "testkit",
         ],
     ),
-    ("redstart", &["aof", "base", "config", "keyspace", "rdb", "server"]),
+    ("redstart", &["aof", "base", "config", "keyspace", "rdb", "resp", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
 
