@@ -272,7 +272,8 @@ impl World {
             if now < look_at {
                 continue;
             }
-            look_at = now + Duration::from_millis(500);
+            // Along a slow chain there is but a moment between two pings in which all have the same.
+            look_at = now + Duration::from_millis(93);
             if self.put_right()? && self.is_quiet() {
                 break;
             }

@@ -25,6 +25,18 @@ fn the_same_seed_replicates_the_same() {
     }
 }
 
+#[test]
+fn an_acknowledgement_that_was_sent_in_part_outlives_the_commands_behind_it() {
+    replicas::run(43, Mutant::None, false).expect("the socket was full");
+}
+
+#[test]
+fn what_expired_while_a_master_was_down_is_no_longer_on_its_replicas() {
+    for seed in [310, 1067, 1370] {
+        replicas::run(seed, Mutant::None, false).expect("the master starts from its snapshot");
+    }
+}
+
 /// Returns the first seed in which something is found, and what.
 fn found(mutant: Mutant, seeds: u64) -> Option<String> {
     (0..seeds).find_map(|seed| replicas::run(seed, mutant, false).err())
