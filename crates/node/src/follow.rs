@@ -192,6 +192,8 @@ impl Node {
                 Output::EndSnapshot => self.end_snapshot(now, host),
                 Output::AbandonSnapshot => self.abandon_intake(now),
                 Output::Continue { id, .. } => {
+                    // Where a stream flows there is a master at the top: what was known of a loop is over.
+                    self.engine.server.replication.primary.set_chain(Vec::new());
                     self.engine.server.replication.primary.renamed(now, id);
                 }
                 Output::Apply(range) => {

@@ -318,6 +318,7 @@ impl Node {
         let (id, offset) =
             (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
         let replication = &mut self.engine.server.replication;
+        replication.primary.set_chain(Vec::new());
         replication.primary.replaced(now, id, offset);
         replication.stream_db = database;
         if let Some(session) = replication.master.and_then(|id| self.engine.server.sessions.get_mut(id)) {

@@ -172,6 +172,8 @@ struct World {
     failover: Option<usize>,
     /// Copies that were lost since all had the same.
     copies_lost: usize,
+    /// A replica was promoted since then.
+    promoted: bool,
     broken_until: Vec<Option<Instant>>,
     /// What the first client was told last.
     last_word: Option<Reply>,
@@ -207,6 +209,7 @@ impl World {
             orders: Vec::new(),
             failover: None,
             copies_lost: 0,
+            promoted: false,
             broken_until: vec![None; members.len()],
             last_word: None,
             tended: Instant::ZERO,

@@ -37,6 +37,13 @@ fn what_expired_while_a_master_was_down_is_no_longer_on_its_replicas() {
     }
 }
 
+#[test]
+fn a_loop_that_is_over_is_not_seen_any_more() {
+    for seed in [3106, 4918, 5098] {
+        replicas::run(seed, Mutant::None, false).expect("the loop was undone");
+    }
+}
+
 /// Returns the first seed in which something is found, and what.
 fn found(mutant: Mutant, seeds: u64) -> Option<String> {
     (0..seeds).find_map(|seed| replicas::run(seed, mutant, false).err())

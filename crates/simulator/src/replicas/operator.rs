@@ -75,6 +75,7 @@ impl World {
         if node.engine.server.follows() {
             self.note(|| format!("failed over to {target}"));
             self.tally.failovers += 1;
+            self.promoted = true;
             self.copies_lost += 1;
             self.install(target, true);
         }
@@ -245,7 +246,7 @@ impl World {
             return true;
         }
         if self.is_quiet() {
-            self.copies_lost = 0;
+            (self.copies_lost, self.promoted) = (0, false);
         }
         self.copies_lost < self.plan.synchronous && self.failover.is_none()
     }
@@ -259,9 +260,15 @@ impl World {
         self.crash(member)
     }
 
+    /// Returns whether the master may be lost: not before all have caught up with one that was promoted, as nobody could tell
+    /// which replica has most of two histories.
+    fn may_lose_master(&mut self) -> bool {
+        self.may_lose() && (self.plan.synchronous == 0 || !self.promoted)
+    }
+
     fn crash_master(&mut self) -> Result<(), String> {
         let root = self.root;
-        if self.members[root].life.is_none() || !self.may_lose() {
+        if self.members[root].life.is_none() || !self.may_lose_master() {
             return Ok(());
         }
         if self.plan.synchronous > 0 || self.rng.below(2) == 0 {
@@ -278,7 +285,7 @@ impl World {
     /// Promotes a replica while the old master is there still.
     fn hand_over_by_hand(&mut self) -> Result<(), String> {
         let root = self.root;
-        if !self.may_lose() || self.failover.is_some() {
+        if !self.may_lose_master() || self.failover.is_some() {
             return Ok(());
         }
         // First nobody follows the old master any more.
@@ -300,6 +307,7 @@ impl World {
     fn promote(&mut self, new: usize) -> Result<(), String> {
         self.note(|| format!("server {new} is promoted"));
         self.tally.promotions += 1;
+        self.promoted = true;
         self.failover = None;
         self.order(new, &["REPLICAOF", "NO", "ONE"])?;
         self.look(new, true)?;
@@ -332,7 +340,7 @@ impl World {
     }
 
     fn fail_over(&mut self) -> Result<(), String> {
-        if self.failover.is_some() || (self.plan.synchronous > 0 && !self.may_lose()) {
+        if self.failover.is_some() || !self.may_lose_master() {
             return Ok(());
         }
         let Some(node) = self.members[self.root].node() else { return Ok(()) };
