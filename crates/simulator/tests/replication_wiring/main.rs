@@ -366,7 +366,7 @@ fn what_masters_send_is_taken_from_their_stream() {
     assert_eq!(rig.ask(0, "PFADD h a b c\nPFCOUNT h"), ":1 :3");
     assert_eq!(rig.ask(0, "PUBLISH channel x\nSPUBLISH channel x"), ":0 :0");
     assert_eq!(rig.ask(0, "MULTI\nPFADD h d\nPFCOUNT h\nEXEC"), "+OK +QUEUED +QUEUED *2 :1 :4");
-    assert_eq!(rig.ask(0, "EVAL \"return redis.call('SET', 'k', 'v')\" 0").is_empty(), false);
+    assert!(!rig.ask(0, "EVAL \"return redis.call('SET', 'k', 'v')\" 0").is_empty());
     rig.pass(2);
     assert!(rig.members[1].is_up() && rig.members[0].full_syncs(&rig) == 1, "{:?}", rig.members[1].log);
     assert!(!rig.members[1].logged("is no command of a stream"));
