@@ -92,7 +92,7 @@ fn the_master_that_came_back_empty() {
     assert_eq!(holder.ask("DEBUG DIGEST"), digest);
     assert_eq!(holder.ask("GET last"), "\"write\"");
     assert_eq!(holder.info("master_link_status"), "down");
-    assert!(holder.ask("ROLE").contains("\"connect\""), "{}", holder.ask("ROLE"));
+    assert!(holder.ask("ROLE").contains("\"refused\""), "{}", holder.ask("ROLE"));
     assert!(holder.log().contains("ACCEPT-EMPTY"), "{}", holder.log());
 
     let text = said(&recover(&holder, &master, &["--replica", &name(&other), "--yes"]), 0);

@@ -7,7 +7,7 @@ use engine::table::{Row, Table};
 use crate::checkers::model::Words;
 
 /// Commands that would end the run or take it too long, or that change how replies belong to requests.
-const LEFT_OUT: [&str; 15] = [
+const LEFT_OUT: [&str; 17] = [
     "pfselftest",
     "shutdown",
     "debug",
@@ -23,6 +23,8 @@ const LEFT_OUT: [&str; 15] = [
     "sync",
     "psync",
     "replicaof",
+    "slaveof",
+    "failover",
 ];
 
 /// Parameters that clients may change, with values.
