@@ -59,7 +59,7 @@ fn what_has_expired_is_not_seen_on_a_replica() {
         if !are_here(&[above, below]) {
             continue;
         }
-        let (master, mut replica) = pair(above, below);
+        let (mut master, mut replica) = pair(above, below);
         let mut client = master.connect();
         client.all([
             "DEBUG SET-ACTIVE-EXPIRE 0",
@@ -69,6 +69,8 @@ fn what_has_expired_is_not_seen_on_a_replica() {
             "PEXPIRE also 60",
         ]);
         converge_key(&mut replica, "GET stays", "\"1\"");
+        // What has not arrived is not there either: all three are counted, hidden or not.
+        converge_key(&mut replica, "DBSIZE", ":3");
         converge_key(&mut replica, "GET goes", "$-1");
         converge_key(&mut replica, "EXISTS also", ":0");
         let mut reader = replica.connect();
@@ -78,7 +80,8 @@ fn what_has_expired_is_not_seen_on_a_replica() {
         // Only the master may delete them.
         assert_eq!(reader.ask("DBSIZE"), ":3");
         assert_eq!(client.ask("DBSIZE"), ":3");
-        assert_eq!(client.ask("EXISTS goes also"), ":0");
+        // Redis lets a key live through the millisecond of its expiry.
+        converge_key(&mut master, "EXISTS goes also", ":0");
         converge_key(&mut replica, "DBSIZE", ":1");
         converge(&[&master, &replica]);
         // And it may give them a longer life meanwhile.
