@@ -16,10 +16,6 @@ pub(crate) mod shadow;
 pub(crate) mod traffic;
 
 use std::ops::Range;
-use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use base::disk::{Step, Task, TaskId};
@@ -27,9 +23,9 @@ use base::rng::Rng;
 use config::Config;
 use testkit::words::quote;
 
-use crate::Clock;
 use crate::checkers::transcript::Transcript;
 use crate::disk::{Speed, VirtualDisk};
+use crate::{Clock, seeds};
 use ledger::{Allowed, Ledger};
 use life::{End, Life};
 use shadow::Shadow;
@@ -103,36 +99,8 @@ pub fn run(seed: u64, verbose: bool) -> Result<Tally, String> {
 
 /// Runs seeds on all cores, and returns what they came to and what was found, the seed first.
 pub fn run_all(seeds: Range<u64>, verbose: bool) -> (Tally, Vec<String>) {
-    let next = AtomicU64::new(seeds.start);
-    let results = Mutex::new((Tally::default(), Vec::new()));
-    let threads = if verbose { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let ran = panic::catch_unwind(|| run(seed, verbose))
-                        .unwrap_or_else(|_| Err(format!("seed {seed}: the node panicked")));
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    match ran {
-                        Ok(tally) => results.0.add(&tally),
-                        Err(problem) => results.1.push(problem),
-                    }
-                    if results.1.len() >= FAILURES_MAX {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    seeds::run_all(seeds, verbose, |seed| run(seed, verbose), |sum: &mut Tally, found| sum.add(&found))
 }
-
-/// After so many failures no further seeds are run.
-const FAILURES_MAX: usize = 10;
 
 /// A file whose first sector was never written, and which holds no whole batch behind it, could be anybody's.
 const NO_FRONT: &str = "the file begins with bytes that were never written";

@@ -20,6 +20,7 @@ pub mod in_process;
 pub mod network;
 pub mod reference;
 pub mod replicas;
+pub mod seeds;
 pub mod workload;
 pub mod world;
 

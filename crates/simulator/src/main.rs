@@ -7,15 +7,17 @@
 //! bits each.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::panic;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use simulator::corruption::{self, Counts};
 use simulator::crashes;
 use simulator::reference;
 use simulator::replicas;
+use simulator::seeds;
 use simulator::world::{self, Failure, Summary};
 use testkit::{ServerProcess, TcpTarget};
 
@@ -44,15 +46,11 @@ fn main() -> ExitCode {
             };
         }
     }
-    let (seeds, verbose) = match words[..] {
-        ["--seed", seed] => (one(seed), false),
-        ["--seed", seed, "--verbose"] => (one(seed), true),
-        ["--seeds", range] => (several(range), false),
-        _ => (None, false),
-    };
-    match seeds {
-        Some(seeds) => run(seeds, verbose),
-        None => usage(),
+    match words[..] {
+        ["--seed", seed] => run(one(seed), false),
+        ["--seed", seed, "--verbose"] => run(one(seed), true),
+        ["--seeds", range] => run(several(range), false),
+        _ => usage(),
     }
 }
 
@@ -62,7 +60,7 @@ fn usage() -> ExitCode {
 }
 
 /// Runs seeds of crashes on all cores, and says what was checked.
-fn crash(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
+fn crash(seeds: Option<Range<u64>>, verbose: bool) -> ExitCode {
     let Some(seeds) = seeds else { return usage() };
     let started = Instant::now();
     let (tally, failures) = crashes::run_all(seeds, verbose);
@@ -89,7 +87,7 @@ fn crash(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
 }
 
 /// Runs seeds of replication on all cores, and says what was checked.
-fn replicate(seeds: Option<std::ops::Range<u64>>, verbose: bool) -> ExitCode {
+fn replicate(seeds: Option<Range<u64>>, verbose: bool) -> ExitCode {
     let Some(seeds) = seeds else { return usage() };
     let started = Instant::now();
     let count = seeds.end.saturating_sub(seeds.start);
@@ -174,7 +172,7 @@ fn corrupt(bytes: u64, flips: u64) -> ExitCode {
 }
 
 /// Gives each seed's requests to a node and to a server that is started for it, and prints what differs.
-fn against_reference(command: &str, seeds: std::ops::Range<u64>) -> ExitCode {
+fn against_reference(command: &str, seeds: Range<u64>) -> ExitCode {
     let command: Vec<String> = command.split_whitespace().map(str::to_string).collect();
     let compared = ServerProcess::start(&command, &[]).and_then(|server| {
         let mut target = TcpTarget::new(server.address(), server.reference_dialect()?);
@@ -201,58 +199,39 @@ fn against_reference(command: &str, seeds: std::ops::Range<u64>) -> ExitCode {
     }
 }
 
-fn one(text: &str) -> Option<std::ops::Range<u64>> {
+fn one(text: &str) -> Option<Range<u64>> {
     let seed = text.parse().ok()?;
     Some(seed..seed + 1)
 }
 
-fn several(text: &str) -> Option<std::ops::Range<u64>> {
+fn several(text: &str) -> Option<Range<u64>> {
     let (from, to) = text.split_once("..")?;
     Some(from.parse().ok()?..to.parse().ok()?)
 }
 
 /// Runs seeds on all cores; each is run twice, and must say the same both times.
-fn run(seeds: std::ops::Range<u64>, verbose: bool) -> ExitCode {
+fn run(range: Option<Range<u64>>, verbose: bool) -> ExitCode {
+    let Some(range) = range else { return usage() };
     let started = Instant::now();
-    let next = AtomicU64::new(seeds.start);
-    let failed = AtomicBool::new(false);
-    let (requests, replies) = (AtomicU64::new(0), AtomicU64::new(0));
     // What the node says when it panics is printed with the seed, not by the thread.
     panic::set_hook(Box::new(|info| {
         eprintln!("panic: {info}");
         eprintln!("{}", std::backtrace::Backtrace::force_capture());
     }));
-    let threads = if verbose { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    match twice(seed, verbose) {
-                        Ok(summary) => {
-                            requests.fetch_add(summary.requests, Ordering::Relaxed);
-                            replies.fetch_add(summary.replies, Ordering::Relaxed);
-                        }
-                        Err(failure) => {
-                            failed.store(true, Ordering::Relaxed);
-                            println!("{failure}");
-                        }
-                    }
-                }
-            });
+    let twice = |seed| twice(seed, verbose).map_err(|failure| failure.to_string());
+    let add = |sum: &mut [u64; 3], found: Summary| {
+        for (sum, more) in sum.iter_mut().zip([1, found.requests, found.replies]) {
+            *sum += more;
         }
-    });
-    let done = next.load(Ordering::Relaxed).min(seeds.end) - seeds.start;
+    };
+    let ([passed, requests, replies], failures) = seeds::run_all(range, verbose, twice, add);
+    failures.iter().for_each(|failure| println!("{failure}"));
     println!(
-        "{done} seeds, {} requests, {} replies checked, {:.1} s",
-        requests.load(Ordering::Relaxed),
-        replies.load(Ordering::Relaxed),
+        "{} seeds, {requests} requests, {replies} replies checked, {:.1} s",
+        passed + failures.len() as u64,
         started.elapsed().as_secs_f64()
     );
-    if failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn twice(seed: u64, verbose: bool) -> Result<Summary, Failure> {

@@ -24,10 +24,6 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use base::rng::Rng;
@@ -35,11 +31,11 @@ use base::time::Instant;
 use node::{Closing, Effect, LinkId, Peer};
 use testkit::Reply;
 
-use crate::Clock;
 use crate::checkers::transcript::Transcript;
 use crate::crashes::shadow::Shadow;
 use crate::crashes::traffic::Traffic;
 use crate::disk::{Speed, VirtualDisk};
+use crate::{Clock, seeds};
 use clients::Client;
 use judge::Judge;
 use member::{Child, End, Member};
@@ -114,36 +110,13 @@ pub fn run(seed: u64, mutant: Mutant, verbose: bool) -> Result<Tally, String> {
 
 /// Runs seeds on all cores, and returns what they came to and what was found, the seed first.
 pub fn run_all(seeds: Range<u64>, verbose: bool) -> (Tally, Vec<String>) {
-    let next = AtomicU64::new(seeds.start);
-    let results = Mutex::new((Tally::default(), Vec::new()));
-    let threads = if verbose { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let ran = panic::catch_unwind(|| run(seed, Mutant::None, verbose))
-                        .unwrap_or_else(|_| Err(format!("seed {seed}: a node panicked")));
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    match ran {
-                        Ok(tally) => results.0.add(&tally),
-                        Err(problem) => results.1.push(problem),
-                    }
-                    if results.1.len() >= FAILURES_MAX {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+    seeds::run_all(
+        seeds,
+        verbose,
+        |seed| run(seed, Mutant::None, verbose),
+        |sum: &mut Tally, found| sum.add(&found),
+    )
 }
-
-/// After so many failures no further seeds are run.
-const FAILURES_MAX: usize = 10;
 
 /// All servers have the same so long after the last trouble.
 const QUIET_WITHIN: Duration = Duration::from_secs(200);
