@@ -15,6 +15,7 @@ mod life;
 pub(crate) mod shadow;
 pub(crate) mod traffic;
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -79,6 +80,29 @@ impl Tally {
     /// Returns how many crashes there were.
     pub fn crashes(&self) -> u64 {
         self.power_cuts + self.kills + self.shutdowns
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} crash points ({} power cuts, {} kills, {} stops), {} writes, {} of {} replies were promises, {} faults, \
+             {} recoveries, {} damaged copies refused and {} loaded as they once were, {} holes, {} unlisted",
+            self.crashes(),
+            self.power_cuts,
+            self.kills,
+            self.shutdowns,
+            self.units,
+            self.promised,
+            self.checked,
+            self.faults,
+            self.recoveries,
+            self.refused,
+            self.survived,
+            self.holes,
+            self.tidied,
+        )
     }
 }
 

@@ -7,6 +7,7 @@
 //! bits each.
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::panic;
 use std::process::ExitCode;
@@ -37,20 +38,19 @@ fn main() -> ExitCode {
     {
         return corrupt(bytes, flips);
     }
-    for (name, run) in [("--crashes", crash as fn(_, _) -> _), ("--replication", replicate)] {
-        if words.first() == Some(&name) {
-            return match &words[1..] {
-                ["--seed", seed, "--verbose"] => run(one(seed), true),
-                ["--seed", range] | ["--seeds", range] => run(one(range).or_else(|| several(range)), false),
-                _ => usage(),
-            };
-        }
-    }
-    match words[..] {
-        ["--seed", seed] => run(one(seed), false),
-        ["--seed", seed, "--verbose"] => run(one(seed), true),
-        ["--seeds", range] => run(several(range), false),
-        _ => usage(),
+    let (run, words): (fn(Range<u64>, bool) -> ExitCode, _) = match words.split_first() {
+        Some((&"--crashes", rest)) => (crash, rest),
+        Some((&"--replication", rest)) => (replicate, rest),
+        _ => (run, &words[..]),
+    };
+    let (seeds, verbose) = match words {
+        ["--seed", seed, "--verbose"] => (one(seed), true),
+        ["--seed", seeds] | ["--seeds", seeds] => (one(seeds).or_else(|| several(seeds)), false),
+        _ => (None, false),
+    };
+    match seeds {
+        Some(seeds) => run(seeds, verbose),
+        None => usage(),
     }
 }
 
@@ -60,57 +60,19 @@ fn usage() -> ExitCode {
 }
 
 /// Runs seeds of crashes on all cores, and says what was checked.
-fn crash(seeds: Option<Range<u64>>, verbose: bool) -> ExitCode {
-    let Some(seeds) = seeds else { return usage() };
-    let started = Instant::now();
-    let (tally, failures) = crashes::run_all(seeds, verbose);
-    failures.iter().for_each(|failure| println!("{failure}"));
-    println!(
-        "{} crash points ({} power cuts, {} kills, {} stops), {} writes, {} of {} replies were promises, {} faults, {} recoveries, \
-         {} damaged copies refused and {} loaded as they once were, {} holes, {} unlisted",
-        tally.crashes(),
-        tally.power_cuts,
-        tally.kills,
-        tally.shutdowns,
-        tally.units,
-        tally.promised,
-        tally.checked,
-        tally.faults,
-        tally.recoveries,
-        tally.refused,
-        tally.survived,
-        tally.holes,
-        tally.tidied,
-    );
-    println!("{} violations, {:.1} s", failures.len(), started.elapsed().as_secs_f64());
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn crash(seeds: Range<u64>, verbose: bool) -> ExitCode {
+    report(Instant::now(), crashes::run_all(seeds, verbose))
 }
 
 /// Runs seeds of replication on all cores, and says what was checked.
-fn replicate(seeds: Option<Range<u64>>, verbose: bool) -> ExitCode {
-    let Some(seeds) = seeds else { return usage() };
-    let started = Instant::now();
-    let count = seeds.end.saturating_sub(seeds.start);
-    let (tally, failures) = replicas::run_all(seeds, verbose);
+fn replicate(seeds: Range<u64>, verbose: bool) -> ExitCode {
+    report(Instant::now(), replicas::run_all(seeds, verbose))
+}
+
+/// Says what seeds came to and what was found.
+fn report(started: Instant, (tally, failures): (impl Display, Vec<String>)) -> ExitCode {
     failures.iter().for_each(|failure| println!("{failure}"));
-    println!(
-        "{count} seeds, {} requests, {} acknowledged by replicas, {} states compared, {} reads; {} full and {} partial syncs, \
-         {} cuts, {} stalls, {} crashes, {} promotions, {} failovers, {} children killed, {} disk faults, {} masters without data",
-        tally.requests,
-        tally.acknowledged,
-        tally.compared,
-        tally.reads,
-        tally.full,
-        tally.partial,
-        tally.cuts,
-        tally.stalls,
-        tally.crashes,
-        tally.promotions,
-        tally.failovers,
-        tally.children,
-        tally.faults,
-        tally.refused,
-    );
+    println!("{tally}");
     println!("{} violations, {:.1} s", failures.len(), started.elapsed().as_secs_f64());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -210,8 +172,7 @@ fn several(text: &str) -> Option<Range<u64>> {
 }
 
 /// Runs seeds on all cores; each is run twice, and must say the same both times.
-fn run(range: Option<Range<u64>>, verbose: bool) -> ExitCode {
-    let Some(range) = range else { return usage() };
+fn run(range: Range<u64>, verbose: bool) -> ExitCode {
     let started = Instant::now();
     // What the node says when it panics is printed with the seed, not by the thread.
     panic::set_hook(Box::new(|info| {

@@ -23,6 +23,7 @@ mod plan;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub enum Mutant {
 pub struct Tally {
     /// Two runs of one seed agree in this.
     pub digest: u64,
+    pub seeds: u64,
     pub requests: u64,
     /// Writes that were acknowledged in the synchronous mode.
     pub acknowledged: u64,
@@ -82,6 +84,7 @@ pub struct Tally {
 impl Tally {
     /// Adds another seed's figures.
     pub fn add(&mut self, other: &Tally) {
+        self.seeds += other.seeds;
         self.requests += other.requests;
         self.acknowledged += other.acknowledged;
         self.compared += other.compared;
@@ -96,6 +99,32 @@ impl Tally {
         self.children += other.children;
         self.faults += other.faults;
         self.refused += other.refused;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} seeds, {} requests, {} acknowledged by replicas, {} states compared, {} reads; {} full and {} partial syncs, \
+             {} cuts, {} stalls, {} crashes, {} promotions, {} failovers, {} children killed, {} disk faults, \
+             {} masters without data",
+            self.seeds,
+            self.requests,
+            self.acknowledged,
+            self.compared,
+            self.reads,
+            self.full,
+            self.partial,
+            self.cuts,
+            self.stalls,
+            self.crashes,
+            self.promotions,
+            self.failovers,
+            self.children,
+            self.faults,
+            self.refused,
+        )
     }
 }
 
@@ -177,7 +206,7 @@ impl World {
             traffic: Traffic::new(&mut rng, plan.expiry),
             judge: Judge::new(clients::WRITERS),
             transcript: Transcript::default(),
-            tally: Tally::default(),
+            tally: Tally { seeds: 1, ..Tally::default() },
             root: 0,
             orders: Vec::new(),
             failover: None,
