@@ -19,14 +19,15 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use base::disk::{Step, Task, TaskId};
+use base::disk::Step;
 use base::rng::Rng;
 use config::Config;
 use testkit::words::quote;
 
 use crate::checkers::transcript::Transcript;
 use crate::disk::{Speed, VirtualDisk};
-use crate::{Clock, seeds};
+use crate::log_files::MANIFEST;
+use crate::{Clock, log_files, seeds};
 use ledger::{Allowed, Ledger};
 use life::{End, Life};
 use shadow::Shadow;
@@ -128,8 +129,6 @@ pub fn run_all(seeds: Range<u64>, verbose: bool) -> (Tally, Vec<String>) {
 
 /// A file whose first sector was never written, and which holds no whole batch behind it, could be anybody's.
 const NO_FRONT: &str = "the file begins with bytes that were never written";
-
-const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 /// How the server is configured, from one start to the next.
 #[derive(Clone, Debug)]
@@ -259,7 +258,7 @@ impl World {
             let fsync = self.draw_fsync();
             self.setup = Setup::draw(&mut self.rng, appendonly, fsync);
         }
-        self.tidy();
+        self.tally.tidied += u64::from(log_files::tidy(&mut self.disk, self.clock.now().instant));
         self.note(|| self.show_files());
         let next = match self.load() {
             // Nobody said which bytes were on the disk, or that the file is ours: an operator would have to cut it. Here he
@@ -286,23 +285,6 @@ impl World {
         self.transcript.add(kept as u64, had as u32, b"loaded");
         (self.tally.checked, self.tally.promised) = (self.ledger.checked, self.ledger.promises);
         Ok(next)
-    }
-
-    /// Removes log files that no manifest lists, as an operator has to: a server refuses to start beside them.
-    ///
-    /// They are there when the process ended before its first base was listed, so that they promise nothing.
-    fn tidy(&mut self) {
-        let is_log = |path: &&str| path.starts_with("appendonlydir/appendonly.aof.");
-        if self.disk.read(MANIFEST).is_some() || self.disk.files().all(|path| !is_log(&path)) {
-            return;
-        }
-        self.tally.tidied += 1;
-        let paths: Vec<String> = self.disk.files().filter(is_log).map(str::to_owned).collect();
-        for path in paths {
-            self.disk.submit(self.clock.now().instant, TaskId(0), Task::Remove { path });
-        }
-        self.disk.settle();
-        self.disk.take_done(self.clock.now().instant);
     }
 
     /// Ends a life, and says what may be gone and when it ended.

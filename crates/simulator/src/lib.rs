@@ -17,6 +17,7 @@ mod fuzz_aof;
 mod fuzz_replication;
 pub mod host;
 pub mod in_process;
+pub mod log_files;
 pub mod network;
 pub mod reference;
 pub mod replicas;

@@ -6,17 +6,17 @@ use std::time::Duration;
 use base::disk::{Step, Task, TaskId};
 use base::time::{Instant, Now};
 use config::{AppendFsync, Config};
-use engine::host::Directory;
 use engine::table::Table;
 use node::{Closing, Effect, LinkId, Node, Peer, Snapshot, Written};
 use testkit::{Reply, words};
 
+use super::World;
 use super::shadow::Shadow;
 use super::traffic::{Meaning, Request, number_in, other};
-use super::{MANIFEST, World};
 use crate::disk::{Fault, Speed, VirtualDisk};
 use crate::host::Bytes;
-use crate::{Clock, VirtualHost};
+use crate::log_files::MANIFEST;
+use crate::{Clock, VirtualHost, log_files};
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Life {
     pub(super) fn load(config: Config, seed: u64, clock: &Clock, disk: &VirtualDisk) -> Result<Life, String> {
         let (now, host) = (clock.now(), VirtualHost::default());
         let mut node = Node::new(config, Table::standard(), seed, now);
-        show_directory(&host, disk);
+        log_files::show(&host, disk);
         let manifest = disk.read(MANIFEST);
         let had_log = manifest.is_some();
         let refused = |reason: String| format!("loading is refused: {reason}");
@@ -439,7 +439,7 @@ impl Life {
             })
             .collect();
         if batch.iter().any(|request| request.words[0] == b"CONFIG") {
-            show_directory(&self.host, &world.disk);
+            log_files::show(&self.host, &world.disk);
         }
         self.node.handle_input(world.clock.now(), &self.host, self.clients[index].id, &bytes);
         self.observe(world)?;
@@ -644,15 +644,6 @@ const TURNS_MAX: u32 = 1_000;
 
 /// Writes are possible again so long after the disk has healed.
 const HEALED_WITHIN: Duration = Duration::from_secs(150);
-
-/// Lets the node see the log's directory as it is now.
-fn show_directory(host: &VirtualHost, disk: &VirtualDisk) {
-    let names = disk.files().filter_map(|path| path.strip_prefix("appendonlydir/"));
-    host.set_log_directory(Directory {
-        file: disk.read(MANIFEST).map(<[u8]>::to_vec),
-        names: names.map(str::to_owned).collect(),
-    });
-}
 
 /// Hands a file to a node, piece by piece.
 fn load_file(

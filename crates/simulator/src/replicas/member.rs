@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base::disk::{Task, TaskId};
 use base::rng::Rng;
 use base::time::{Instant, Now};
 use config::Config;
-use engine::host::Directory;
 use engine::table::Table;
 use node::{Node, Snapshot, Written};
 
-use crate::VirtualHost;
 use crate::disk::VirtualDisk;
 use crate::host::Bytes;
-
-const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
+use crate::log_files::MANIFEST;
+use crate::{VirtualHost, log_files};
 
 /// A server, which may be down.
 pub(super) struct Member {
@@ -221,13 +218,9 @@ impl Loader {
 impl Member {
     /// Starts the server, and loads what is on its disk; the error says why it does not start.
     pub(super) fn start(&mut self, config: Config, seed: u64, now: Now) -> Result<(), String> {
-        self.tidy(now);
+        log_files::tidy(&mut self.disk, now.instant);
         let host = VirtualHost::default();
-        let names = self.disk.files().filter_map(|path| path.strip_prefix("appendonlydir/"));
-        host.set_log_directory(Directory {
-            file: self.disk.read(MANIFEST).map(<[u8]>::to_vec),
-            names: names.map(str::to_owned).collect(),
-        });
+        log_files::show(&host, &self.disk);
         let mut node = Node::new(config, Table::standard(), seed, now);
         let disk = &self.disk;
         node.begin_loading(now, disk.read(MANIFEST), false, &mut |path| {
@@ -253,19 +246,6 @@ impl Member {
         }
         self.life = Some(life);
         Ok(())
-    }
-
-    /// Removes log files that no manifest lists, as an operator has to: a server refuses to start beside them.
-    fn tidy(&mut self, now: Now) {
-        if self.disk.read(MANIFEST).is_some() {
-            return;
-        }
-        let left = self.disk.files().filter(|path| path.starts_with("appendonlydir/appendonly.aof."));
-        for path in left.map(str::to_owned).collect::<Vec<_>>() {
-            self.disk.submit(now.instant, TaskId(0), Task::Remove { path });
-        }
-        self.disk.settle();
-        self.disk.take_done(now.instant);
     }
 
     pub(super) fn node(&self) -> Option<&Node> {

@@ -7,20 +7,18 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use config::Config;
-use engine::host::Directory;
 use engine::table::Table;
 use node::{Closing, Effect, Host, Input, LinkId, Node, Peer, Snapshot, Written};
 use simulator::disk::{Speed, VirtualDisk};
 use simulator::host::Bytes;
-use simulator::{Clock, VirtualHost};
+use simulator::log_files::MANIFEST;
+use simulator::{Clock, VirtualHost, log_files};
 use testkit::words;
 
 /// Links to this port are neither opened nor refused.
 pub(crate) const NOWHERE: &str = "127.0.0.1 9";
 /// Behind this port the test itself is the master.
 pub(crate) const ROGUE: &str = "127.0.0.1 100";
-
-const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 pub(crate) struct Rig {
     clock: Clock,
@@ -96,9 +94,7 @@ impl Member {
             let words: Vec<&[u8]> = value.split(' ').map(str::as_bytes).collect();
             config.set_at_start(name.as_bytes(), &words).expect("a parameter");
         }
-        let names = disk.files().filter_map(|path| path.strip_prefix("appendonlydir/"));
-        let file = disk.read(MANIFEST).map(<[u8]>::to_vec);
-        host.set_log_directory(Directory { file, names: names.map(str::to_owned).collect() });
+        log_files::show(&host, &disk);
         // Each life has names and chances of its own.
         let seed = 1 + index as u64 + now.unix_us as u64;
         let mut node = Node::new(config, Table::standard(), seed, now);
