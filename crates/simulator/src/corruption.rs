@@ -19,6 +19,7 @@ use engine::table::Table;
 use node::{Ended, LinkId, Node, Peer};
 
 use crate::disk::{Speed, VirtualDisk};
+use crate::host::Bytes;
 use crate::{Clock, VirtualHost};
 
 /// A file that can be damaged, and what it takes to load it.
@@ -365,7 +366,7 @@ fn log(name: &'static str, policy: &[u8], bytes: u64) -> Case {
 fn snapshot(bytes: u64) -> Case {
     let config = configured(&[]);
     let (mut writer, mut rng) = (Writer::new(config.clone()), Rng::seeded(bytes));
-    let mut file = Bytes(Vec::new());
+    let mut file = Bytes::default();
     while (file.0.len() as u64) < bytes {
         for _ in 0..200 {
             for request in requests(&mut rng, 400) {
@@ -387,15 +388,6 @@ fn snapshot(bytes: u64) -> Case {
         files: BTreeMap::from([(path.clone(), file.0)]),
         path,
         moments,
-    }
-}
-
-struct Bytes(Vec<u8>);
-
-impl rdb::Sink for Bytes {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), rdb::SinkError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
     }
 }
 

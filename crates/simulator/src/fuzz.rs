@@ -25,6 +25,7 @@ use testkit::Reply;
 use crate::checkers::model::Model;
 pub use crate::fuzz_aof::{aof, manifest};
 pub use crate::fuzz_replication::{primary_link, replica_link};
+use crate::host::Bytes;
 use crate::workload::{Role, Workload};
 use crate::{Clock, VirtualHost};
 
@@ -284,14 +285,7 @@ pub fn rdb(data: &[u8]) {
     let mut framed = [b"REDIS0010\xfe\x00", data, b"\xff"].concat();
     framed.extend_from_slice(&crc64(0, &framed).to_le_bytes());
     if let Some(keyspace) = load(&framed, step) {
-        struct Bytes(Vec<u8>);
-        impl rdb::Sink for Bytes {
-            fn write(&mut self, bytes: &[u8]) -> Result<(), rdb::SinkError> {
-                self.0.extend_from_slice(bytes);
-                Ok(())
-            }
-        }
-        let mut sink = Bytes(Vec::new());
+        let mut sink = Bytes::default();
         let (meta, options) = (rdb::Meta::default(), rdb::SaveOptions::default());
         rdb::save(&mut sink, &keyspace, &meta, &options, &mut |_| ()).expect("memory takes all");
         let again = load(&sink.0, sink.0.len()).expect("what was saved loads");
