@@ -5,6 +5,17 @@ use std::time::Duration;
 
 use base::rng::Rng;
 use base::time::Instant;
+use node::Peer;
+
+/// Returns what a server sees of a client that connects to it.
+pub fn peer(client: usize) -> Peer {
+    Peer {
+        addr: format!("10.0.0.{client}:40000"),
+        local_addr: "10.0.0.100:6379".into(),
+        fd: 8 + client as i32,
+        unix_socket: false,
+    }
+}
 
 /// One direction of a connection.
 #[derive(Debug, Default)]

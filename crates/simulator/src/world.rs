@@ -19,7 +19,7 @@ use crate::checkers::transcript::Transcript;
 use crate::host::MEMORY_AT_REST;
 use crate::network::Pipe;
 use crate::workload::{DBS, Role, Workload};
-use crate::{Clock, VirtualHost};
+use crate::{Clock, VirtualHost, network};
 
 /// How many of the last requests a failure shows.
 const SHOWN: usize = 25;
@@ -401,14 +401,7 @@ impl World {
     }
 
     fn connect(&mut self, index: usize) {
-        let now = self.clock.now();
-        let peer = Peer {
-            addr: format!("10.0.0.{index}:40000"),
-            local_addr: "10.0.0.100:6379".into(),
-            fd: 8 + index as i32,
-            unix_socket: false,
-        };
-        let id = self.node.open(now, peer);
+        let id = self.node.open(self.clock.now(), network::peer(index));
         let client = &mut self.clients[index];
         *client = Client {
             role: client.role,

@@ -7,7 +7,7 @@ use base::disk::{Step, Task, TaskId};
 use base::time::{Instant, Now};
 use config::{AppendFsync, Config};
 use engine::table::Table;
-use node::{Closing, Effect, LinkId, Node, Peer, Snapshot, Written};
+use node::{Closing, Effect, LinkId, Node, Snapshot, Written};
 use testkit::{Reply, words};
 
 use super::World;
@@ -16,7 +16,7 @@ use super::traffic::{Meaning, Request, number_in, other};
 use crate::disk::{Fault, Speed, VirtualDisk};
 use crate::host::Bytes;
 use crate::log_files::MANIFEST;
-use crate::{Clock, VirtualHost, log_files};
+use crate::{Clock, VirtualHost, log_files, network};
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,13 +204,7 @@ impl Life {
     }
 
     fn connect(&mut self, now: Now, index: usize) {
-        let peer = Peer {
-            addr: format!("10.0.0.{index}:40000"),
-            local_addr: "10.0.0.100:6379".into(),
-            fd: 8 + index as i32,
-            unix_socket: false,
-        };
-        let id = self.node.open(now, peer);
+        let id = self.node.open(now, network::peer(index));
         self.clients.push(Client {
             id,
             db: 0,
