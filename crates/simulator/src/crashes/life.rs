@@ -44,8 +44,6 @@ pub(super) struct Life {
     loaded: usize,
     /// The first task that opens a file.
     opening: Option<TaskId>,
-    /// A client has asked for another policy, and has not heard of it.
-    switching: bool,
     /// A manifest was there at the start.
     had_log: bool,
     /// So many effects are still carried out before the end, if it comes in between.
@@ -115,7 +113,6 @@ impl Life {
             node,
             loaded: 0,
             opening: None,
-            switching: false,
             host,
             child: None,
             clients: Vec::new(),
@@ -419,12 +416,7 @@ impl Life {
         let early: Vec<usize> = batch
             .iter()
             .scan(client.db, |db, request| {
-                if request.words[0] == b"SELECT" {
-                    *db = std::str::from_utf8(&request.words[1])
-                        .ok()
-                        .and_then(|db| db.parse().ok())
-                        .unwrap_or(0);
-                }
+                *db = request.selects().unwrap_or(*db);
                 Some(match &request.meaning {
                     Meaning::Read(key) => world.ledger.last_touch(*db, key),
                     Meaning::WaitLog => client.written,
@@ -440,10 +432,7 @@ impl Life {
         let client = &mut self.clients[index];
         let alone = at_once && (batch.len() == 1 || batch[0].words[0] == b"MULTI");
         for (request, early) in batch.into_iter().zip(early) {
-            if request.words[0] == b"SELECT" {
-                let text = std::str::from_utf8(&request.words[1]).unwrap_or_default();
-                client.db = text.parse().unwrap_or(0);
-            }
+            client.db = request.selects().unwrap_or(client.db);
             let unit = match &request.meaning {
                 Meaning::Read(key) if alone => world.ledger.last_touch(client.db, key),
                 // Later units may be of others who went on in the same turn; any may be of a key that has expired.
@@ -546,11 +535,7 @@ impl Life {
     fn hear(&mut self, world: &mut World) -> Result<(), String> {
         // Until the last policy is confirmed nobody knows under which one a reply was let go.
         let mut awaited = self.clients.iter().flat_map(|client| &client.pending);
-        self.switching = awaited.any(|pending| pending.meaning == Meaning::Policy);
-        self.take_replies(world)
-    }
-
-    fn take_replies(&mut self, world: &mut World) -> Result<(), String> {
+        let switching = awaited.any(|pending| pending.meaning == Meaning::Policy);
         while let Some(id) = self.node.poll_output() {
             let closing = self.node.closing(id);
             let output = self.node.output(id);
@@ -559,7 +544,7 @@ impl Life {
             if let Some(index) = self.clients.iter().position(|client| client.id == id) {
                 self.clients[index].said.extend_from_slice(output);
                 self.node.sent(id, count);
-                self.judge(world, index)?;
+                self.judge(world, index, switching)?;
             }
             if closing != Closing::No && !self.asked_to_stop {
                 return Err(format!("the node closes the connection of client {}", id.0));
@@ -568,12 +553,12 @@ impl Life {
         Ok(())
     }
 
-    /// Notes what the replies tell that a client has received.
-    fn judge(&mut self, world: &mut World, index: usize) -> Result<(), String> {
+    /// Notes what the replies tell that a client has received, perhaps while the policy changes.
+    fn judge(&mut self, world: &mut World, index: usize, switching: bool) -> Result<(), String> {
         let server = &self.node.engine.server;
         let promises = server.persistence.log.enabled && !server.persistence.log.starting;
         self.log_was_on &= promises;
-        let steady = promises && !world.setup.no_fsync_on_rewrite && !self.switching;
+        let steady = promises && !world.setup.no_fsync_on_rewrite && !switching;
         let client = &mut self.clients[index];
         let mut at = 0;
         while let Some((reply, length)) = Reply::parse(&client.said[at..])? {

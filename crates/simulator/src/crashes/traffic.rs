@@ -11,6 +11,16 @@ pub(crate) struct Request {
     pub(super) meaning: Meaning,
 }
 
+impl Request {
+    /// Returns the database that the client is in from now on, if it changes.
+    pub(super) fn selects(&self) -> Option<usize> {
+        match &self.words[..] {
+            [name, db] if name == b"SELECT" => std::str::from_utf8(db).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// What a reply tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
