@@ -163,6 +163,8 @@ impl VirtualDisk {
         while let Some((_, id, task)) = self.queue.pop_front() {
             self.carry_out(id, task);
         }
+        // What comes next waits for nothing that is done already.
+        self.busy_until = Instant::ZERO;
     }
 
     /// Writes a whole file as a snapshot's child does: temporary file, sync, rename, directory sync.

@@ -18,6 +18,11 @@ fn nothing_promised_is_lost() {
 }
 
 #[test]
+fn a_quick_disk_waits_for_nothing_that_was_removed_before_the_start() {
+    crashes::run(404_329, false).expect("the disk of the fifth life is quick");
+}
+
+#[test]
 fn the_same_seed_crashes_the_same() {
     for seed in 1_000..1_010 {
         assert_eq!(crashes::run(seed, false), crashes::run(seed, false), "seed {seed}");

@@ -51,6 +51,18 @@ fn open(file: u32, path: &str, len: u64) -> Task {
 }
 
 #[test]
+fn a_disk_that_was_settled_is_not_busy() {
+    let slow = Speed { sync: Duration::from_secs(1_000), ..Speed::default() };
+    let mut disk = VirtualDisk::new(1, slow);
+    disk.submit(Instant::ZERO, TaskId(0), create(1, "log"));
+    disk.settle();
+    disk.take_done(Instant::ZERO);
+    disk.set_speed(Speed { sync: Duration::ZERO, ..Speed::default() });
+    disk.submit(Instant::ZERO, TaskId(1), sync(1));
+    assert_eq!(disk.poll_timeout(), Some(Instant::ZERO));
+}
+
+#[test]
 fn tasks_take_their_time_and_keep_their_order() {
     let mut disk = VirtualDisk::new(1, Speed::default());
     for number in 0..20 {
