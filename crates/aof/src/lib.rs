@@ -20,7 +20,7 @@ mod rewrite;
 pub mod settings;
 
 pub use check::{Check, Report};
-pub use log::{Figures, Level, Log, Output};
+pub use log::{Figures, Log, Output};
 pub use manifest::{LogFile, Manifest, ManifestError};
 pub use mark::Mark;
 pub use place::Place;

@@ -28,6 +28,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::disk::{DiskError, FileId, Step, Task, TaskId};
+use base::log_level::LogLevel;
 use base::time::{Instant, Now};
 
 use crate::ages::Ages;
@@ -48,15 +49,7 @@ pub enum Output {
     /// Give up the snapshot under way; nothing is heard of it any more.
     StopSnapshot,
     /// For the server's log.
-    Line(Level, String),
-}
-
-/// How important a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Verbose,
-    Notice,
-    Warning,
+    Line(LogLevel, String),
 }
 
 /// Keeps one append-only file.
@@ -224,7 +217,7 @@ impl Log {
                 }) {
                     Some((tail, name)) => {
                         let path = log.settings.path(&name);
-                        log.line(Level::Notice, format!("Opening AOF incr file {name} on server start"));
+                        log.line(LogLevel::Notice, format!("Opening AOF incr file {name} on server start"));
                         let id = log.file_id();
                         log.file = Some(Current::new(id, path, Gate::Opening, tail.len, offset));
                         log.reopen(id);
@@ -310,7 +303,7 @@ impl Log {
             Job::Sweep(path) => self.swept(path, result),
             Job::Aside => {
                 if let Err(error) = result {
-                    self.line(Level::Verbose, format!("Tidying up after the append only file: {error}"));
+                    self.line(LogLevel::Verbose, format!("Tidying up after the append only file: {error}"));
                 }
             }
         }
@@ -406,7 +399,7 @@ impl Log {
         self.tick(now);
         if self.mode == Mode::Off {
             if self.rewriting.is_some() {
-                self.line(Level::Notice, "AOF was enabled while a rewrite runs: it begins anew".into());
+                self.line(LogLevel::Notice, "AOF was enabled while a rewrite runs: it begins anew".into());
             }
             self.abort_rewrite();
             self.start();
@@ -503,7 +496,7 @@ impl Log {
                 self.held = Some(self.appended);
                 self.schedule.delayed += 1;
                 let line = "Asynchronous AOF fsync is taking too long (disk is busy?). Replies to writes wait for it.";
-                self.line(Level::Notice, line.into());
+                self.line(LogLevel::Notice, line.into());
             }
             (false, Some(_)) => self.held = None,
             _ => {}
@@ -530,7 +523,7 @@ impl Log {
         self.now.instant.saturating_since(then)
     }
 
-    pub(crate) fn line(&mut self, level: Level, text: String) {
+    pub(crate) fn line(&mut self, level: LogLevel, text: String) {
         self.outputs.push_back(Output::Line(level, text));
     }
 
@@ -572,9 +565,9 @@ impl Log {
     fn begin(&mut self, base: Option<(crate::LogFile, Vec<u8>)>, before: Vec<(String, u64)>) {
         let file = self.next_increment();
         if let Some((base, _)) = &base {
-            self.line(Level::Notice, format!("Creating AOF base file {} on server start", base.name));
+            self.line(LogLevel::Notice, format!("Creating AOF base file {} on server start", base.name));
         }
-        self.line(Level::Notice, format!("Creating AOF incr file {} on server start", file.name));
+        self.line(LogLevel::Notice, format!("Creating AOF incr file {} on server start", file.name));
         let (id, path) = (self.file_id(), self.settings.path(&file.name));
         let mut current = Current::new(id, path, Gate::Opening, 0, self.appended);
         current.unlisted = Some(Unlisted { file, base, before, left: 0, failed: false });
@@ -714,7 +707,7 @@ impl Log {
             self.said = Some(self.now.instant);
             let room = if error.full { " The disk is full." } else { "" };
             self.line(
-                Level::Warning,
+                LogLevel::Warning,
                 format!("Error writing to the AOF file: {error}.{room} Writes are refused; it is tried again every second."),
             );
         }
@@ -723,7 +716,7 @@ impl Log {
     pub(crate) fn writes_again(&mut self) {
         if self.write_error.take().is_some() {
             self.said = None;
-            self.line(Level::Warning, "AOF write error looks solved. The server can write again.".into());
+            self.line(LogLevel::Warning, "AOF write error looks solved. The server can write again.".into());
         }
     }
 
@@ -735,7 +728,7 @@ impl Log {
         if self.mode == Mode::On {
             self.mode = Mode::Broken;
             self.line(
-                Level::Warning,
+                LogLevel::Warning,
                 format!(
                     "The AOF file is not trusted any more: {error}. Writes are refused until a new base and a new file are synced."
                 ),

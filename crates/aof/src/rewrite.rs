@@ -18,10 +18,11 @@
 use std::time::Duration;
 
 use base::disk::{DiskError, FileId, Task};
+use base::log_level::LogLevel;
 use base::time::Instant;
 
 use crate::current::{Current, Gate};
-use crate::log::{Job, Level, Log, Mode, Output};
+use crate::log::{Job, Log, Mode, Output};
 use crate::manifest::{LogFile, Manifest, Numbered};
 use crate::place::Place;
 
@@ -227,7 +228,7 @@ impl Log {
         rewriting.stage = Stage::Renaming { bytes: *result.as_ref().unwrap_or(&0), base };
         match result {
             Ok(_) => {
-                self.line(Level::Notice, "Background AOF rewrite terminated with success".into());
+                self.line(LogLevel::Notice, "Background AOF rewrite terminated with success".into());
                 self.ask(Task::Rename { from, to }, Job::Rename(number));
             }
             Err(reason) => self.rewrite_failed(reason),
@@ -300,7 +301,7 @@ impl Log {
                 }
                 if let (false, Some(growth)) = (wanted, growth) {
                     let line = format!("Starting automatic rewriting of AOF on {growth}% growth");
-                    self.line(Level::Notice, line);
+                    self.line(LogLevel::Notice, line);
                 }
                 due
             }
@@ -331,7 +332,7 @@ impl Log {
                 self.current_size() + self.sizes.history,
                 self.settings.disk_budget
             );
-            self.line(Level::Warning, line);
+            self.line(LogLevel::Warning, line);
         }
     }
 
@@ -391,7 +392,10 @@ impl Log {
         }
         let (cold, path, snapshot) = (rewriting.cold, rewriting.temporary.clone(), rewriting.snapshot);
         if let Some((id, name)) = rewriting.increment.clone() {
-            self.line(Level::Notice, format!("Creating AOF incr file {} on background rewrite", name.name));
+            self.line(
+                LogLevel::Notice,
+                format!("Creating AOF incr file {} on background rewrite", name.name),
+            );
             let gate = if cold { Gate::Open } else { Gate::Waiting };
             let next = Current::new(id, self.settings.path(&name.name), gate, 0, self.appended);
             self.retiring = self.file.replace(next);
@@ -490,7 +494,7 @@ impl Log {
                 "The AOF manifest could not be written: {error}. It is tried again in {} s",
                 wait.as_secs()
             );
-            self.line(Level::Warning, line);
+            self.line(LogLevel::Warning, line);
             if let Purpose::Begin(_) = purpose {
                 // Nothing is written to a file that loading would not find.
                 self.write_error = Some(error.reason);
@@ -564,11 +568,11 @@ impl Log {
         self.schedule.last_ok = true;
         (self.schedule.failures, self.schedule.automatic_at) = (0, None);
         self.schedule.cold_delay = DELAY_MIN;
-        self.line(Level::Notice, "Background AOF rewrite finished successfully".into());
+        self.line(LogLevel::Notice, "Background AOF rewrite finished successfully".into());
         if matches!(self.mode, Mode::Starting | Mode::Broken) {
             if self.mode == Mode::Broken {
                 self.line(
-                    Level::Warning,
+                    LogLevel::Warning,
                     "The AOF is whole again: a new base and a new file are synced.".into(),
                 );
             }
@@ -589,7 +593,7 @@ impl Log {
         let names: Vec<_> = self.manifest.history.iter().map(|file| file.name.clone()).collect();
         self.removal.left = names.len();
         for name in names {
-            self.line(Level::Notice, format!("Removing the history file {name} in the background"));
+            self.line(LogLevel::Notice, format!("Removing the history file {name} in the background"));
             self.ask(Task::Remove { path: self.settings.path(&name) }, Job::Remove(name));
         }
     }
@@ -601,7 +605,7 @@ impl Log {
             Err(error) => {
                 self.removal.at = Some(self.now.instant + REMOVAL_DELAY);
                 if !std::mem::replace(&mut self.removal.failed, true) {
-                    self.line(Level::Warning, format!("The history file {name} is still there: {error}"));
+                    self.line(LogLevel::Warning, format!("The history file {name} is still there: {error}"));
                 }
             }
         }
@@ -614,7 +618,7 @@ impl Log {
 
     pub(crate) fn swept(&mut self, path: String, result: Result<(), DiskError>) {
         if let Err(error) = result {
-            self.line(Level::Verbose, format!("The temporary file {path} is still there: {error}"));
+            self.line(LogLevel::Verbose, format!("The temporary file {path} is still there: {error}"));
             self.removal.left_over.push(path);
             self.removal.at = Some(self.now.instant + REMOVAL_DELAY);
         }
@@ -623,7 +627,7 @@ impl Log {
     /// Ends a rewrite that cannot go on; the log is what it was.
     pub(crate) fn rewrite_failed(&mut self, reason: String) {
         let cold = self.rewriting.as_ref().is_some_and(|rewriting| rewriting.cold);
-        self.line(Level::Warning, format!("Background AOF rewrite failed: {reason}"));
+        self.line(LogLevel::Warning, format!("Background AOF rewrite failed: {reason}"));
         self.abort_rewrite();
         if let Some(file) = self.file.take_if(|_| cold) {
             self.ask(Task::Close { file: file.id }, Job::Aside);
@@ -637,7 +641,7 @@ impl Log {
             if self.mode == Mode::On {
                 let line =
                     format!("The AOF is not rewritten by itself in the next {} minutes", wait.as_secs() / 60);
-                self.line(Level::Warning, line);
+                self.line(LogLevel::Warning, line);
             }
         } else {
             self.schedule.automatic_at = Some(self.now.instant + DELAY_MIN);

@@ -1,4 +1,5 @@
-//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness, what disks are asked.
+//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness, what disks are asked,
+//! how important a log line is.
 
 #![forbid(unsafe_code)]
 
@@ -6,6 +7,7 @@ pub mod crc64;
 pub mod disk;
 pub mod glob;
 pub mod hash;
+pub mod log_level;
 pub mod number;
 pub mod rng;
 pub mod slot;

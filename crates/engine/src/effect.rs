@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base::disk::{Task, TaskId};
+pub use base::log_level::LogLevel;
 use keyspace::change::Garbage;
 use replication::primary::SnapshotId;
 
@@ -57,13 +58,4 @@ pub enum Effect {
     Unblocked(SessionId),
     /// Postponed commands may be tried again.
     Resume,
-}
-
-/// Severity of a log line, after Redis' `loglevel` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    Debug,
-    Verbose,
-    Notice,
-    Warning,
 }

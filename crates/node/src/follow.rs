@@ -31,7 +31,6 @@ use crate::Node;
 use crate::intake::Intake;
 use crate::link::Peer;
 use crate::node::expect_keys;
-use crate::replicate::level_of;
 
 /// What a node knows of the master that it follows.
 #[derive(Debug, Default)]
@@ -205,7 +204,7 @@ impl Node {
                 }
                 Output::HandOverRefused(reason) => self.engine.hand_over_refused(now, &reason),
                 Output::Chain(chain) => self.engine.server.replication.primary.set_chain(chain),
-                Output::Line(level, line) => self.effects.push_back(Effect::Log(level_of(level), line)),
+                Output::Line(level, line) => self.effects.push_back(Effect::Log(level, line)),
             }
         }
         self.following.tending = false;

@@ -12,7 +12,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use aof::{Fsync, Level, Log, Manifest, Mark, Output, Place, Settings};
+use aof::{Fsync, Log, Manifest, Mark, Output, Place, Settings};
 use base::disk::{DiskError, TaskId};
 use base::time::{Instant, Now};
 use config::{AppendFsync, Config};
@@ -256,7 +256,7 @@ impl Node {
         while let Some(output) = log.poll_output() {
             match output {
                 Output::Task(id, task) => self.effects.push_back(Effect::Disk(id, task)),
-                Output::Line(level, line) => self.effects.push_back(Effect::Log(log_level(level), line)),
+                Output::Line(level, line) => self.effects.push_back(Effect::Log(level, line)),
                 Output::Snapshot { path, snapshot } => {
                     let kind = Snapshot::LogBase { rdb: snapshot };
                     begin(&mut server.persistence.child, kind, now, &self.engine.keyspace);
@@ -634,13 +634,5 @@ pub(crate) fn settings(config: &Config, run_id: &str) -> Settings {
         timestamps: config.aof_timestamp_enabled,
         disable_auto_gc: config.aof_disable_auto_gc,
         disk_budget: config.aof_disk_budget,
-    }
-}
-
-fn log_level(level: Level) -> LogLevel {
-    match level {
-        Level::Verbose => LogLevel::Verbose,
-        Level::Notice => LogLevel::Notice,
-        Level::Warning => LogLevel::Warning,
     }
 }

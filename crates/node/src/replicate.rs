@@ -12,13 +12,12 @@ use std::collections::BTreeMap;
 
 use base::disk::{Task, TaskId};
 use base::time::Now;
-use engine::effect::LogLevel;
 use engine::persistence::Snapshot;
 use engine::replication::{Follow, link_of, session_of};
 use engine::session::{Closing, Session};
 use engine::{Effect, SessionId};
 use replication::primary::{Output, SnapshotId};
-use replication::{Content, Level, LinkId};
+use replication::{Content, LinkId};
 
 use crate::Node;
 use crate::link::Link;
@@ -134,7 +133,7 @@ impl Node {
                         self.engine.server.follow(now, Follow::default());
                     }
                 }
-                Output::Line(level, line) => self.effects.push_back(Effect::Log(level_of(level), line)),
+                Output::Line(level, line) => self.effects.push_back(Effect::Log(level, line)),
             }
         }
         if acknowledged {
@@ -347,13 +346,5 @@ impl Node {
 
     pub(crate) fn remove_file(&mut self, path: String) {
         self.effects.push_back(Effect::Disk(TaskId(NOT_OF_THE_LOG), Task::Remove { path }));
-    }
-}
-
-pub(crate) fn level_of(level: Level) -> LogLevel {
-    match level {
-        Level::Verbose => LogLevel::Verbose,
-        Level::Notice => LogLevel::Notice,
-        Level::Warning => LogLevel::Warning,
     }
 }

@@ -15,12 +15,13 @@
 //! wait**. That is, when it is the only one, and none has left within `repl-timeout`: then nobody is known who could come back
 //! within the delay. A replica that comes a moment too late waits for the next snapshot.
 
+use base::log_level::LogLevel;
 use base::time::Instant;
 
 use crate::feed::{Feed, State};
 use crate::greeting::{Capabilities, Content};
 use crate::primary::{Output, Primary, SnapshotId};
-use crate::{Level, LinkId, ReplId};
+use crate::{LinkId, ReplId};
 
 /// Snapshots for replicas.
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ impl Primary {
         } else {
             "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"
         };
-        self.line(Level::Notice, line.into());
+        self.line(LogLevel::Notice, line.into());
         if suits {
             self.enter(link);
         }
@@ -154,7 +155,7 @@ impl Primary {
         let id = SnapshotId(self.handout.last);
         let mark = diskless.then(|| ReplId::random(&mut self.rng));
         let target = if diskless { "replicas sockets" } else { "disk" };
-        self.line(Level::Notice, format!("Starting BGSAVE for SYNC with target: {target}"));
+        self.line(LogLevel::Notice, format!("Starting BGSAVE for SYNC with target: {target}"));
         self.outputs.push_back(Output::SelectAgain);
         self.outputs.push_back(Output::StartSnapshot { id, diskless, content });
         self.handout.current = Some(Current { id, content, offset, mark, begun: false, asked: false });
@@ -219,7 +220,7 @@ impl Primary {
             self.feeds.iter().filter(|(_, feed)| of_it(feed)).map(|(link, _)| *link).collect();
         match result {
             Err(reason) => {
-                self.line(Level::Warning, format!("SYNC failed. BGSAVE for replication failed: {reason}"));
+                self.line(LogLevel::Warning, format!("SYNC failed. BGSAVE for replication failed: {reason}"));
                 for link in links {
                     self.close(link);
                 }
@@ -253,7 +254,7 @@ impl Primary {
         } else {
             // Also one that said SYNC: redis-cli does, looks for the mark at the end of what it reads, and then says ACK 0.
             self.line(
-                Level::Notice,
+                LogLevel::Notice,
                 format!(
                     "Streamed RDB transfer with replica {name} succeeded (socket). Waiting for REPLCONF ACK from replica to enable streaming"
                 ),
@@ -287,7 +288,7 @@ impl Primary {
     /// Lets a link go that wanted a snapshot and no more; the driver sends first what it was given.
     fn end_snapshot_only(&mut self, link: LinkId, name: &str) {
         self.line(
-            Level::Notice,
+            LogLevel::Notice,
             format!("RDB transfer completed, rdb only replica ({name}) is disconnected"),
         );
         self.closed(self.now.instant, link);
@@ -312,7 +313,7 @@ impl Primary {
             State::Sending { snapshot, .. } => self.drop_file(snapshot),
             State::Receiving { .. } if self.receiving().is_empty() => {
                 self.line(
-                    Level::Notice,
+                    LogLevel::Notice,
                     "Diskless rdb transfer, last replica dropped, killing fork child.".into(),
                 );
                 self.give_up_snapshot();

@@ -37,11 +37,3 @@ pub use settings::{PrimarySettings, ReplicaSettings};
 /// A link to a replica, as its driver numbers it; not used again while the machine may know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
-
-/// How important a line for the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Verbose,
-    Notice,
-    Warning,
-}

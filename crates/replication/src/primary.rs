@@ -24,6 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use base::log_level::LogLevel;
 use base::number::parse_i64;
 use base::rng::Rng;
 use base::time::{Instant, Now};
@@ -35,7 +36,7 @@ use crate::greeting::{Content, Greeting, Said, shown};
 use crate::handout::Handout;
 use crate::psync::{Decision, History, Why, decide};
 use crate::settings::PrimarySettings;
-use crate::{Level, LinkId, ReplId};
+use crate::{LinkId, ReplId};
 
 /// One snapshot for replicas among all; the number grows by one with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +80,7 @@ pub enum Output {
     /// Another server hands its place over to us: follow nobody any more. The history has been changed already.
     Promoted,
     /// For the server's log.
-    Line(Level, String),
+    Line(LogLevel, String),
 }
 
 /// What a request is answered.
@@ -359,7 +360,7 @@ impl Primary {
         let psync = request.arg(0).eq_ignore_ascii_case(b"psync");
         if psync && request.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"failover")) {
             let id = shown(request.arg(1));
-            self.line(Level::Warning, format!("Failover request received for replid {id}."));
+            self.line(LogLevel::Warning, format!("Failover request received for replid {id}."));
             if self.upstream == Upstream::None {
                 return error("ERR PSYNC FAILOVER can't be sent to a master.");
             }
@@ -367,7 +368,7 @@ impl Primary {
                 return error("ERR PSYNC FAILOVER replid must match my replid.");
             }
             self.promote(now);
-            self.line(Level::Notice, format!("MASTER MODE enabled (failover request from '{peer}')"));
+            self.line(LogLevel::Notice, format!("MASTER MODE enabled (failover request from '{peer}')"));
             self.outputs.push_back(Output::Promoted);
         }
         if self.failing_over {
@@ -403,7 +404,7 @@ impl Primary {
             acked_at: now.instant,
             told: false,
         };
-        self.line(Level::Notice, format!("Replica {} asks for synchronization", feed.name()));
+        self.line(LogLevel::Notice, format!("Replica {} asks for synchronization", feed.name()));
         self.outputs.push_back(Output::Attached(link));
         if let Some((id, asked)) = asked {
             let range = self.backlog.as_ref().map(|backlog| backlog.start()..=backlog.end());
@@ -416,7 +417,7 @@ impl Primary {
                     if why != Why::Asked {
                         self.stats.partial_refused += 1;
                     }
-                    self.line(Level::Notice, format!("{why} by replica {}", feed.name()));
+                    self.line(LogLevel::Notice, format!("{why} by replica {}", feed.name()));
                 }
             }
         }
@@ -426,7 +427,10 @@ impl Primary {
             self.history.replace(ReplId::random(&mut self.rng));
             self.open_backlog(self.offset);
             let id = self.history.id;
-            self.line(Level::Notice, format!("Replication backlog created, my new replication ID is '{id}'"));
+            self.line(
+                LogLevel::Notice,
+                format!("Replication backlog created, my new replication ID is '{id}'"),
+            );
         }
         self.feeds.insert(link, feed);
         self.join(link);
@@ -453,7 +457,7 @@ impl Primary {
         let name = feed.name();
         self.feeds.insert(link, feed);
         self.line(
-            Level::Notice,
+            LogLevel::Notice,
             format!(
                 "Partial resynchronization request from {name} accepted. Sending {bytes} bytes of backlog starting from offset {}.",
                 from + 1
@@ -468,7 +472,7 @@ impl Primary {
         if offset > end || synced.is_some_and(|synced| synced > end) {
             let name = feed.name();
             self.line(
-                Level::Warning,
+                LogLevel::Warning,
                 format!(
                     "Replica {name} acknowledges offset {offset}, but there are only {end} bytes: closing its link."
                 ),
@@ -499,7 +503,7 @@ impl Primary {
             self.outputs.push_back(Output::Feed(link));
         }
         let name = feed.name();
-        self.line(Level::Notice, format!("Synchronization with replica {name} succeeded"));
+        self.line(LogLevel::Notice, format!("Synchronization with replica {name} succeeded"));
     }
 
     /// Says that a link is gone; also links that were no replicas are told of.
@@ -561,7 +565,7 @@ impl Primary {
         let (old, new) = (self.history.id, ReplId::random(&mut self.rng));
         self.history.shift(new, offset);
         self.line(
-            Level::Warning,
+            LogLevel::Warning,
             format!(
                 "Setting secondary replication ID to {old}, valid up to offset: {}. New replication ID is {new}",
                 offset + 1
@@ -729,7 +733,7 @@ impl Primary {
             self.give_up_snapshot();
             self.outputs.push_back(Output::Listen(false));
             self.line(
-                Level::Notice,
+                LogLevel::Notice,
                 format!(
                     "Replication backlog freed after {} seconds without connected replicas.",
                     ttl.as_secs()
@@ -755,7 +759,7 @@ impl Primary {
             .collect();
         for (link, what) in silent {
             let name = self.feeds[&link].name();
-            self.line(Level::Warning, format!("Disconnecting timedout replica ({what}): {name}"));
+            self.line(LogLevel::Warning, format!("Disconnecting timedout replica ({what}): {name}"));
             self.close(link);
         }
     }
@@ -767,7 +771,7 @@ impl Primary {
             let name = self.feeds.get(&link).map(Feed::name).unwrap_or_default();
             self.stats.overrun += 1;
             self.line(
-                Level::Warning,
+                LogLevel::Warning,
                 format!(
                     "Replica {name} is {behind} bytes behind: closing its link, since client-output-buffer-limit allows no more."
                 ),
@@ -776,7 +780,7 @@ impl Primary {
         }
     }
 
-    pub(crate) fn line(&mut self, level: Level, line: String) {
+    pub(crate) fn line(&mut self, level: LogLevel, line: String) {
         self.outputs.push_back(Output::Line(level, line));
     }
 

@@ -27,15 +27,16 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use base::log_level::LogLevel;
 use base::number::parse_u64;
 use base::time::{Instant, Now};
 
+use crate::ReplId;
 use crate::greeting::shown;
 use crate::lines::Lines;
 use crate::mark::MarkFinder;
 use crate::primary::CHAIN_MAX;
 use crate::settings::ReplicaSettings;
-use crate::{Level, ReplId};
 
 /// A place in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub enum Output {
     /// The masters above us have become known, the nearest first.
     Chain(Vec<ReplId>),
     /// For the server's log.
-    Line(Level, String),
+    Line(LogLevel, String),
 }
 
 /// Why a full sync is refused.
@@ -291,7 +292,7 @@ impl Replica {
     pub fn connected(&mut self, now: Now) {
         self.heard(now);
         if matches!(self.state, State::Connecting) {
-            self.line(Level::Notice, "Non blocking connect for SYNC fired the event.".into());
+            self.line(LogLevel::Notice, "Non blocking connect for SYNC fired the event.".into());
             self.state = State::Pinging;
             self.command(&[b"PING"]);
         }
@@ -303,12 +304,12 @@ impl Replica {
         match self.state {
             State::Waiting { .. } | State::Refused { .. } => {}
             State::Streaming { .. } => {
-                self.line(Level::Notice, format!("Connection with master lost: {reason}"));
+                self.line(LogLevel::Notice, format!("Connection with master lost: {reason}"));
                 self.lose(false);
             }
             _ => {
                 self.line(
-                    Level::Warning,
+                    LogLevel::Warning,
                     format!("Connection with master lost during the handshake or sync: {reason}"),
                 );
                 self.lose(false);
@@ -416,7 +417,7 @@ impl Replica {
                 self.position = *origin;
                 self.received = origin.map_or(0, |origin| origin.offset) + received;
                 self.stream();
-                self.line(Level::Notice, "MASTER <-> REPLICA sync: Finished with success".into());
+                self.line(LogLevel::Notice, "MASTER <-> REPLICA sync: Finished with success".into());
                 self.acknowledge(now);
             }
             (State::Receiving(_) | State::Loading { .. }, Err(reason)) => {
@@ -458,7 +459,7 @@ impl Replica {
             State::Streaming { .. } if silent => {
                 // In a loop of replicas nobody ever says anything.
                 self.suspects_loop = true;
-                self.line(Level::Warning, "MASTER timeout: no data nor PING received...".into());
+                self.line(LogLevel::Warning, "MASTER timeout: no data nor PING received...".into());
                 self.lose(true);
             }
             State::Streaming { .. } if self.say_at <= now.instant => {
@@ -534,7 +535,7 @@ impl Replica {
     }
 
     fn connect(&mut self) {
-        self.line(Level::Notice, format!("Connecting to MASTER {}:{}", self.host, self.port));
+        self.line(LogLevel::Notice, format!("Connecting to MASTER {}:{}", self.host, self.port));
         self.last_io = self.now.instant;
         self.lines.clear();
         self.state = State::Connecting;
@@ -571,7 +572,7 @@ impl Replica {
         if !line.starts_with(b"+") && !wants_password.iter().any(|start| line.starts_with(start)) {
             return self.fail(format!("Error reply to PING from master: '{}'", shown(line)));
         }
-        self.line(Level::Notice, "Master replied to PING, replication can continue...".into());
+        self.line(LogLevel::Notice, "Master replied to PING, replication can continue...".into());
         let mut left = VecDeque::new();
         if let Some(auth) = self.settings.auth.clone() {
             let words = [Some(b"AUTH".to_vec()), auth.user, Some(auth.password)];
@@ -609,7 +610,7 @@ impl Replica {
                     _ => "capa",
                 };
                 self.line(
-                    Level::Notice,
+                    LogLevel::Notice,
                     format!("(Non critical) Master does not understand REPLCONF {what}: {}", shown(line)),
                 );
             }
@@ -636,7 +637,7 @@ impl Replica {
             Some(Position { id, offset }) => {
                 let asked = (offset + 1).to_string();
                 self.line(
-                    Level::Notice,
+                    LogLevel::Notice,
                     format!("Trying a partial resynchronization (request {id}:{asked})."),
                 );
                 match self.hands_over {
@@ -645,7 +646,10 @@ impl Replica {
                 }
             }
             None => {
-                self.line(Level::Notice, "Partial resynchronization not possible (no cached master)".into());
+                self.line(
+                    LogLevel::Notice,
+                    "Partial resynchronization not possible (no cached master)".into(),
+                );
                 self.command(&[b"PSYNC", b"?", b"-1"]);
             }
         }
@@ -680,7 +684,7 @@ impl Replica {
                 self.suspects_loop |= line.starts_with(b"-NOMASTERLINK");
                 self.lines.clear();
                 self.retry(
-                    Level::Notice,
+                    LogLevel::Notice,
                     format!(
                         "Master is currently unable to PSYNC but should be in the future: {}",
                         shown(line)
@@ -689,10 +693,10 @@ impl Replica {
             }
             b"-ERR" => {
                 self.line(
-                    Level::Notice,
+                    LogLevel::Notice,
                     format!("Master does not support PSYNC or is in error state (reply: {})", shown(line)),
                 );
-                self.line(Level::Notice, "Retrying with SYNC...".into());
+                self.line(LogLevel::Notice, "Retrying with SYNC...".into());
                 self.outputs.push_back(Output::Send(b"SYNC\r\n".to_vec()));
                 self.state = State::Counting { origin: None };
             }
@@ -702,7 +706,7 @@ impl Replica {
     }
 
     fn full(&mut self, origin: Position) {
-        self.line(Level::Notice, format!("Full resync from master: {}:{}", origin.id, origin.offset));
+        self.line(LogLevel::Notice, format!("Full resync from master: {}:{}", origin.id, origin.offset));
         if let Some(position) = self.position
             && position.id == origin.id
             && origin.offset < position.offset
@@ -720,13 +724,13 @@ impl Replica {
     fn go_on(&mut self, position: Position, id: ReplId) {
         let renamed = id != position.id;
         if renamed {
-            self.line(Level::Warning, format!("Master replication ID changed to {id}"));
+            self.line(LogLevel::Warning, format!("Master replication ID changed to {id}"));
         }
         self.position = Some(Position { id, ..position });
         self.received = position.offset;
         self.outputs.push_back(Output::Continue { id, renamed });
         self.line(
-            Level::Notice,
+            LogLevel::Notice,
             "MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.".into(),
         );
         self.stream();
@@ -778,7 +782,7 @@ impl Replica {
             Some(len) => format!("receiving {len} bytes from master"),
             None => "receiving streamed RDB from master with EOF".into(),
         };
-        self.line(Level::Notice, format!("MASTER <-> REPLICA sync: {from}"));
+        self.line(LogLevel::Notice, format!("MASTER <-> REPLICA sync: {from}"));
         self.outputs.push_back(Output::BeginSnapshot { origin, len, guarded });
         self.state = State::Receiving(Receiving { origin, end, received: 0 });
         if len == Some(0) {
@@ -817,7 +821,7 @@ impl Replica {
         } else if ended {
             self.state = State::Loading { origin, received: 0 };
             self.say_at = self.now.instant + SAY_EVERY;
-            self.line(Level::Notice, "MASTER <-> REPLICA sync: Loading DB in memory".into());
+            self.line(LogLevel::Notice, "MASTER <-> REPLICA sync: Loading DB in memory".into());
             self.outputs.push_back(Output::EndSnapshot);
         }
         taken
@@ -849,15 +853,15 @@ impl Replica {
                 )
             }
         };
-        self.line(Level::Warning, why);
+        self.line(LogLevel::Warning, why);
     }
 
     /// Gives an attempt up.
     fn fail(&mut self, why: String) {
-        self.retry(Level::Warning, why);
+        self.retry(LogLevel::Warning, why);
     }
 
-    fn retry(&mut self, level: Level, why: String) {
+    fn retry(&mut self, level: LogLevel, why: String) {
         self.line(level, why);
         self.lose(true);
     }
@@ -899,7 +903,7 @@ impl Replica {
         self.outputs.push_back(Output::Send(bytes));
     }
 
-    fn line(&mut self, level: Level, line: String) {
+    fn line(&mut self, level: LogLevel, line: String) {
         self.outputs.push_back(Output::Line(level, line));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use base::log_level::LogLevel;
 use base::time::{Instant, Now};
 use replication::replica::{Output, Refusal};
-use replication::{Level, Position, ReplId, Replica, ReplicaSettings};
+use replication::{Position, ReplId, Replica, ReplicaSettings};
 
 fn id(digit: char) -> ReplId {
     ReplId::parse(std::iter::repeat_n(digit, ReplId::LEN).collect::<String>().as_bytes()).expect("an id")
@@ -179,7 +180,9 @@ fn an_empty_master_is_refused_until_that_is_allowed() {
             lines.push((level, line));
         }
     }
-    assert!(lines.iter().any(|(level, line)| *level == Level::Warning && line.contains("REPLICAOF NO ONE")));
+    assert!(
+        lines.iter().any(|(level, line)| *level == LogLevel::Warning && line.contains("REPLICAOF NO ONE"))
+    );
     let figures = replica.figures(at(0).instant);
     assert_eq!((figures.refused, figures.link_up), (Some(Refusal::Empty { keys_held: 10 }), false));
     assert_eq!(replica.position(), Some(Position { id: id('a'), offset: 1_000 }));
