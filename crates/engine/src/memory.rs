@@ -76,7 +76,7 @@ impl Overhead {
             replicas,
             backlog,
             dbs,
-            keys: keyspace.dbs.iter().map(|db| db.len()).sum(),
+            keys: keyspace.len(),
             total: total.min(used),
             report: complete(host.report(), used),
         }

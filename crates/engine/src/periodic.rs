@@ -141,6 +141,8 @@ impl Engine {
         stats.ops.sample(stats.commands, now.instant);
         stats.rate_in.sample(stats.bytes_in, now.instant);
         stats.rate_out.sample(stats.bytes_out, now.instant);
+        stats.rate_replication_in.sample(stats.replication_in, now.instant);
+        stats.rate_replication_out.sample(stats.replication_out, now.instant);
         stats.peak_memory = stats.peak_memory.max(host.memory_used());
     }
 

@@ -38,8 +38,6 @@ pub struct Replication {
     pub stream_db: usize,
     /// Our master has asked how far we are.
     pub ack_wanted: bool,
-    /// The place in a history that the loaded files are of.
-    pub loaded: Option<Position>,
     /// There while a replica is about to take our place.
     pub(crate) failover: Option<Failover>,
     pub(crate) synchronous: Synchronous,
@@ -61,7 +59,6 @@ impl Replication {
             master: None,
             stream_db: 0,
             ack_wanted: false,
-            loaded: None,
             failover: None,
             synchronous: Synchronous::default(),
             own_keys: OwnKeys::default(),
@@ -376,7 +373,7 @@ impl Engine {
     ///
     /// Some of it may have been answered by an error that told of an unknown outcome.
     pub fn hold_loaded(&mut self, now: Now) {
-        if !self.server.is_synchronous() || self.keyspace.dbs.iter().all(Db::is_empty) {
+        if !self.server.is_synchronous() || self.keyspace.is_empty() {
             return;
         }
         if self.server.stream_offset() == 0 {

@@ -51,6 +51,9 @@ pub struct Stats {
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// The part of `bytes_in` that came from our master, and that of `bytes_out` that went to replicas.
+    pub replication_in: u64,
+    pub replication_out: u64,
     pub errors: u64,
     /// Errors by code word.
     pub errors_by_code: BTreeMap<Box<str>, u64>,
@@ -68,6 +71,8 @@ pub struct Stats {
     pub ops: Rate,
     pub rate_in: Rate,
     pub rate_out: Rate,
+    pub rate_replication_in: Rate,
+    pub rate_replication_out: Rate,
     pub per_command: Vec<CommandStats>,
     pub forgotten: Forgotten,
 }

@@ -82,6 +82,16 @@ impl Keyspace {
         }
     }
 
+    /// Returns the number of keys of all databases, as [`Db::len`] counts them.
+    pub fn len(&self) -> usize {
+        self.dbs.iter().map(Db::len).sum()
+    }
+
+    /// Returns whether no database has a key.
+    pub fn is_empty(&self) -> bool {
+        self.dbs.iter().all(Db::is_empty)
+    }
+
     /// Empties database `db` and returns how many keys it had; the old one is handed out as garbage when `lazy`.
     pub fn flush(&mut self, db: usize, lazy: bool) -> usize {
         let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));

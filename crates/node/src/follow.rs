@@ -126,7 +126,7 @@ impl Node {
     pub(crate) fn follow_input(&mut self, now: Now, host: &dyn Host, id: SessionId, bytes: &[u8]) {
         let server = &mut self.engine.server;
         server.stats.bytes_in += bytes.len() as u64;
-
+        server.stats.replication_in += bytes.len() as u64;
         if let Some(session) = server.sessions.get_mut(id) {
             session.bytes_in += bytes.len() as u64;
             session.last_active = now.instant;
@@ -134,7 +134,7 @@ impl Node {
         if let Some(replica) = &mut server.replication.replica {
             if !replica.is_up() {
                 // A full sync may begin, and what it would replace counts.
-                replica.hold(self.engine.keyspace.dbs.iter().map(|db| db.len() as u64).sum());
+                replica.hold(self.engine.keyspace.len() as u64);
             }
             replica.handle_input(now, bytes);
             self.tend_master(now, host, bytes);
@@ -143,15 +143,14 @@ impl Node {
 
     /// Does what is due on the replica's side.
     pub(crate) fn tend_replica_clock(&mut self, now: Now, host: &dyn Host) {
-        if self.loading.as_ref().is_some_and(|loading| loading.sync.is_none()) {
-            // The server is starting: nobody is followed before the files are loaded.
+        if self.is_starting() {
+            // Nobody is followed before the files are loaded.
             return;
         }
-        let keys = self.engine.keyspace.dbs.iter().map(|db| db.len() as u64).sum();
         if let Some(replica) = &mut self.engine.server.replication.replica
             && replica.poll_timeout().is_some_and(|at| at <= now.instant)
         {
-            replica.hold(keys);
+            replica.hold(self.engine.keyspace.len() as u64);
             replica.handle_timeout(now);
             self.tend_master(now, host, &[]);
         }

@@ -16,7 +16,6 @@ use config::DisklessLoad;
 use engine::effect::LogLevel;
 use engine::persistence::{Loading as Progress, Snapshot};
 use engine::{Effect, Host};
-use keyspace::Db;
 use replication::Position;
 
 use crate::Node;
@@ -64,7 +63,7 @@ impl Node {
     /// Begins to take a snapshot in.
     pub(crate) fn begin_intake(&mut self, now: Now, origin: Option<Position>, guarded: bool) {
         self.abandon_intake(now);
-        let empty = self.engine.keyspace.dbs.iter().all(Db::is_empty);
+        let empty = self.engine.keyspace.is_empty();
         let way = match self.engine.server.config.repl_diskless_load {
             DisklessLoad::SwapDb => {
                 self.begin_loading_sync(now, Vec::new(), true, guarded);
@@ -216,7 +215,7 @@ impl Node {
         aside: bool,
         guarded: bool,
     ) {
-        let empty = self.engine.keyspace.dbs.iter().all(Db::is_empty);
+        let empty = self.engine.keyspace.is_empty();
         let total_bytes = files.iter().map(|(_, len)| len).sum();
         // Our data is given up for what has been read through once; a snapshot that comes beside it replaces nothing.
         let verifies = !files.is_empty() && (guarded || !empty);

@@ -282,13 +282,17 @@ impl Node {
     /// Says that the first `count` bytes of [`Node::output`] were sent; returns whether there may be others behind them.
     #[inline]
     pub fn sent(&mut self, id: SessionId, count: usize) -> bool {
-        self.engine.server.stats.bytes_out += count as u64;
-        let Some(session) = self.engine.server.sessions.get_mut(id) else { return false };
+        let server = &mut self.engine.server;
+        server.stats.bytes_out += count as u64;
+        let Some(session) = server.sessions.get_mut(id) else { return false };
         session.bytes_out += count as u64;
-        if session.replica && session.unsent() == 0 {
-            let link = link_of(session);
-            self.replica_sent(id, link, count);
-            return true;
+        if session.replica {
+            server.stats.replication_out += count as u64;
+            if session.unsent() == 0 {
+                let link = link_of(session);
+                self.replica_sent(id, link, count);
+                return true;
+            }
         }
         session.sent += count;
         if session.sent == session.out.len() {

@@ -582,12 +582,11 @@ pub(crate) fn mark(position: Position, database: usize) -> Mark {
 
 /// Notes that a child is at work.
 pub(crate) fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
-    let keys = keyspace.dbs.iter().map(|db| db.len() as u64).sum();
     *place = Some(Child {
         kind,
         started: now,
         dirty: keyspace.recorder.dirty,
-        keys_total: keys,
+        keys_total: keyspace.len() as u64,
         keys_done: 0,
         copied: 0,
         copied_peak: 0,

@@ -234,11 +234,15 @@ impl Node {
         primary.streamed(link_id, count);
     }
 
-    /// Says that some of the file that a link was to be sent has left, or, with `whole`, all of it.
-    pub fn file_sent(&mut self, now: Now, id: SessionId, whole: bool) {
-        let Some(session) = self.engine.server.sessions.get(id) else { return };
+    /// Says that the next `count` bytes of the file that a link is sent have left, and whether that was the `whole` of it.
+    pub fn file_sent(&mut self, now: Now, id: SessionId, count: usize, whole: bool) {
+        let server = &mut self.engine.server;
+        server.stats.bytes_out += count as u64;
+        server.stats.replication_out += count as u64;
+        let Some(session) = server.sessions.get_mut(id) else { return };
+        session.bytes_out += count as u64;
         let link = link_of(session);
-        let primary = &mut self.engine.server.replication.primary;
+        let primary = &mut server.replication.primary;
         if whole {
             primary.file_sent(now.instant, link);
             self.stirred = true;

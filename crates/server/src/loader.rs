@@ -169,7 +169,7 @@ impl Loader {
         if delay == 0 {
             return;
         }
-        let keys = node.engine.keyspace.dbs.iter().map(|db| db.len() as u64).sum::<u64>();
+        let keys = node.engine.keyspace.len() as u64;
         let fresh = keys.saturating_sub(self.keys_counted);
         self.keys_counted = keys;
         let micros = if delay > 0 { fresh * delay as u64 } else { fresh / delay.unsigned_abs() };

@@ -745,7 +745,7 @@ impl World {
                 if !lost {
                     wire.to_replica.push(due, part);
                 }
-                life.node.file_sent(now, id, whole);
+                life.node.file_sent(now, id, count, whole);
             } else {
                 return match closing {
                     Closing::AfterReply => self.hang_up_on(side, "the connection was closed"),

@@ -328,11 +328,12 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("instantaneous_ops_per_sec", stats.ops.per_second() as u64);
     fields.field("total_net_input_bytes", stats.bytes_in);
     fields.field("total_net_output_bytes", stats.bytes_out);
-    fields.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    fields.field("total_net_repl_input_bytes", stats.replication_in);
+    fields.field("total_net_repl_output_bytes", stats.replication_out);
     fields.field("instantaneous_input_kbps", kilobytes(&stats.rate_in));
     fields.field("instantaneous_output_kbps", kilobytes(&stats.rate_out));
-    fields.field("instantaneous_input_repl_kbps", "0.00");
-    fields.field("instantaneous_output_repl_kbps", "0.00");
+    fields.field("instantaneous_input_repl_kbps", kilobytes(&stats.rate_replication_in));
+    fields.field("instantaneous_output_repl_kbps", kilobytes(&stats.rate_replication_out));
     fields.field("rejected_connections", report.connections_rejected - stats.forgotten.connections_rejected);
     let syncs = cx.server.replication.primary.figures(cx.now.instant).stats;
     let forgotten = stats.forgotten.syncs;

@@ -129,7 +129,7 @@ impl EventLoop {
                     (
                         0,
                         sent.map(|(count, whole)| {
-                            self.node.file_sent(self.now, id, whole);
+                            self.node.file_sent(self.now, id, count, whole);
                             count
                         }),
                     )

@@ -407,8 +407,8 @@ impl Rig {
             if wire.room > 0
                 && let Some(file) = wire.file.take()
             {
+                node.file_sent(now, id, file.len(), true);
                 wire.to_replica.extend(file);
-                node.file_sent(now, id, true);
                 any = true;
             }
             if node.closing(id) != Closing::No {
