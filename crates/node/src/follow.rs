@@ -16,6 +16,7 @@
 //! The stream is applied command by command, and handed on when a unit is whole: a command, or a transaction with its
 //! EXEC. Where the link breaks inside a transaction, what was queued is forgotten and asked for again.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use base::time::Now;
@@ -28,7 +29,7 @@ use resp::batch::Batch;
 use resp::decode::{Decoder, Limits, Request};
 
 use crate::Node;
-use crate::intake::Intake;
+use crate::intake::{FileTask, Intake};
 use crate::link::Peer;
 use crate::node::expect_keys;
 
@@ -47,8 +48,8 @@ pub(crate) struct Following {
     pub(crate) kept: Vec<u8>,
     /// The disk is behind with the snapshot: the link is not read.
     pub(crate) full: bool,
-    /// Numbers files and tasks.
-    pub(crate) count: u32,
+    /// What was asked of the disk for snapshots, in the order in which it will be reported.
+    pub(crate) tasks: VecDeque<FileTask>,
     /// What the machine asks for is being done: what it asks for meanwhile is done behind that.
     tending: bool,
     /// Up to where the log is on the disk, as the master was told last.
@@ -118,7 +119,7 @@ impl Node {
         self.following.synced = None;
         self.listen();
         self.engine.replication_changed(now);
-        self.release(now);
+        self.release();
         self.tend_master(now, host, &[]);
     }
 
@@ -190,8 +191,6 @@ impl Node {
                 Output::EndSnapshot => self.end_snapshot(now, host),
                 Output::AbandonSnapshot => self.abandon_intake(now),
                 Output::Continue { id, .. } => {
-                    // Where a stream flows there is a master at the top: what was known of a loop is over.
-                    self.engine.server.replication.primary.set_chain(Vec::new());
                     self.engine.server.replication.primary.renamed(now, id);
                 }
                 Output::Apply(range) => {
@@ -217,6 +216,10 @@ impl Node {
         let upstream = if replica.is_up() { Upstream::Up } else { Upstream::Down };
         if replication.primary.upstream() != upstream {
             replication.primary.set_upstream(now, upstream);
+            if upstream == Upstream::Up {
+                // Where a stream flows there is a master at the top: what was known of a loop is over.
+                replication.primary.set_chain(Vec::new());
+            }
             self.engine.replication_changed(now);
         }
         self.tend_replicas(now);

@@ -20,8 +20,6 @@ use replication::Position;
 
 use crate::Node;
 use crate::loading::{Loading, Sync};
-use crate::persist::run_word;
-use crate::replicate::NOT_OF_THE_LOG;
 
 /// A snapshot on its way in.
 #[derive(Debug)]
@@ -55,9 +53,23 @@ const WRITE: usize = 1 << 20;
 /// So much may wait for the disk.
 const IN_FLIGHT_MAX: u64 = 16 << 20;
 
-/// Marks a task by what it is for; the low bits of an append's number are its length.
-const WRITTEN: u64 = 1 << 62;
-const SYNCED: u64 = 1 << 61;
+/// What a task of the disk is for that is none of the log's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileTask {
+    /// Opening or closing the file of a snapshot on its way in.
+    Open(FileId),
+    /// Writing so many bytes of it.
+    Write(FileId, u64),
+    /// All of it is written.
+    Sync(FileId),
+    /// It becomes the RDB file.
+    Keep,
+    /// A file that nobody needs goes.
+    Remove,
+}
+
+/// Tasks that are none of the log's have this number; they are told apart by their order.
+pub(crate) const NOT_OF_THE_LOG: TaskId = TaskId(u64::MAX);
 
 impl Node {
     /// Begins to take a snapshot in.
@@ -66,19 +78,18 @@ impl Node {
         let empty = self.engine.keyspace.is_empty();
         let way = match self.engine.server.config.repl_diskless_load {
             DisklessLoad::SwapDb => {
-                self.begin_loading_sync(now, Vec::new(), true, guarded);
+                self.begin_loading_sync(now, None, true, guarded);
                 Way::Memory { rest: Vec::new() }
             }
             DisklessLoad::OnEmptyDb if empty => {
-                self.begin_loading_sync(now, Vec::new(), false, false);
+                self.begin_loading_sync(now, None, false, false);
                 Way::Memory { rest: Vec::new() }
             }
             _ => {
-                self.following.count += 1;
-                let count = self.following.count;
-                let path = format!("temp-sync-{}-{count}.rdb", run_word(&self.engine.server.run_id));
-                let file = FileId(1 << 31 | count);
-                self.ask_disk(Task::Create { file, path: path.clone() });
+                let path = self.temporary("sync");
+                // The log counts its files from 1.
+                let file = FileId(u32::MAX - self.persist.files);
+                self.ask_disk(FileTask::Open(file), Task::Create { file, path: path.clone() });
                 Way::File { file, path, buffer: Vec::new(), in_flight: 0, len: 0, whole: false }
             }
         };
@@ -132,47 +143,49 @@ impl Node {
         *len += bytes.len() as u64;
         let (file, count) = (*file, bytes.len() as u64);
         self.following.full = *in_flight > IN_FLIGHT_MAX;
-        let id = TaskId(NOT_OF_THE_LOG | WRITTEN | count);
-        self.effects.push_back(Effect::Disk(id, Task::Append { file, bytes: Arc::new(bytes) }));
+        self.ask_disk(FileTask::Write(file, count), Task::Append { file, bytes: Arc::new(bytes) });
     }
 
-    pub(crate) fn ask_disk(&mut self, task: Task) {
-        let id = TaskId(NOT_OF_THE_LOG | 1);
-        self.effects.push_back(Effect::Disk(id, task));
+    fn ask_disk(&mut self, what: FileTask, task: Task) {
+        self.following.tasks.push_back(what);
+        self.effects.push_back(Effect::Disk(NOT_OF_THE_LOG, task));
     }
 
-    /// Takes what became of a task for the snapshot's file.
-    pub(crate) fn snapshot_task_done(
-        &mut self,
-        now: Now,
-        host: &dyn Host,
-        id: TaskId,
-        result: Result<(), DiskError>,
-    ) {
-        if id.0 == NOT_OF_THE_LOG {
-            // A file that nobody needs could not be removed: it is one that the next start removes.
-            return;
-        }
-        let Some(intake) = &mut self.following.intake else {
-            if let Err(error) = result {
+    pub(crate) fn remove_file(&mut self, path: String) {
+        self.ask_disk(FileTask::Remove, Task::Remove { path });
+    }
+
+    /// Takes what became of the eldest task that is none of the log's.
+    pub(crate) fn snapshot_task_done(&mut self, now: Now, host: &dyn Host, result: Result<(), DiskError>) {
+        let Some(task) = self.following.tasks.pop_front() else { return };
+        let (of, error) = match (task, result) {
+            // What could not be removed is removed at the next start.
+            (FileTask::Remove, _) | (FileTask::Keep, Ok(())) => return,
+            (FileTask::Keep, Err(error)) => {
                 let line = format!("The snapshot of the master could not be kept as the RDB file: {error}");
                 self.effects.push_back(Effect::Log(LogLevel::Warning, line));
-                self.engine.server.persistence.save_failed();
+                return self.engine.server.persistence.save_failed();
             }
+            (FileTask::Open(of) | FileTask::Write(of, _) | FileTask::Sync(of), result) => (of, result.err()),
+        };
+        // What belongs to a file that was given up concerns nobody.
+        let Some(Intake { way: Way::File { file, in_flight, .. }, .. }) = &mut self.following.intake else {
             return;
         };
-        let Way::File { in_flight, .. } = &mut intake.way else { return };
-        if let Err(error) = result {
-            return self.intake_failed(now, host, error.to_string());
+        if *file != of {
+            return;
         }
-        if id.0 & WRITTEN != 0 {
-            *in_flight = in_flight.saturating_sub(id.0 & (WRITTEN - 1));
-            if self.following.full && *in_flight <= IN_FLIGHT_MAX / 2 {
-                self.following.full = false;
-                self.listen_to_master();
+        match (task, error) {
+            (_, Some(error)) => self.intake_failed(now, host, error.to_string()),
+            (FileTask::Write(_, len), None) => {
+                *in_flight -= len;
+                if self.following.full && *in_flight <= IN_FLIGHT_MAX / 2 {
+                    self.following.full = false;
+                    self.listen_to_master();
+                }
             }
-        } else if id.0 & SYNCED != 0 {
-            self.load_snapshot_file(now);
+            (FileTask::Sync(_), None) => self.load_snapshot_file(now),
+            _ => {}
         }
     }
 
@@ -184,8 +197,8 @@ impl Node {
                 *whole = true;
                 let file = *file;
                 self.write_snapshot_part();
-                self.effects.push_back(Effect::Disk(TaskId(NOT_OF_THE_LOG | SYNCED), Task::Sync { file }));
-                self.ask_disk(Task::Close { file });
+                self.ask_disk(FileTask::Sync(file), Task::Sync { file });
+                self.ask_disk(FileTask::Open(file), Task::Close { file });
             }
             Way::Memory { rest } => {
                 let rest = std::mem::take(rest);
@@ -203,7 +216,7 @@ impl Node {
             return;
         };
         let (path, guarded, len) = (path.clone(), *guarded, *len);
-        self.begin_loading_sync(now, vec![(path, len)], false, guarded);
+        self.begin_loading_sync(now, Some((path, len)), false, guarded);
         self.effects.push_back(Effect::Load);
     }
 
@@ -211,15 +224,14 @@ impl Node {
     pub(crate) fn begin_loading_sync(
         &mut self,
         now: Now,
-        files: Vec<(String, u64)>,
+        file: Option<(String, u64)>,
         aside: bool,
         guarded: bool,
     ) {
-        let empty = self.engine.keyspace.is_empty();
-        let total_bytes = files.iter().map(|(_, len)| len).sum();
+        let total_bytes = file.as_ref().map_or(0, |(_, len)| *len);
         // Our data is given up for what has been read through once; a snapshot that comes beside it replaces nothing.
-        let verifies = !files.is_empty() && (guarded || !empty);
-        let loading = Loading::of_snapshot(now, files, aside, verifies, guarded, &self.engine.keyspace);
+        let verifies = file.is_some() && (guarded || !self.engine.keyspace.is_empty());
+        let loading = Loading::of_snapshot(now, file, aside, verifies, guarded, &self.engine.keyspace);
         self.loading = Some(Box::new(loading));
         let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
         if !aside && !verifies {
@@ -317,7 +329,6 @@ impl Node {
         let (id, offset) =
             (intake.origin.map(|origin| origin.id), intake.origin.map_or(0, |origin| origin.offset));
         let replication = &mut self.engine.server.replication;
-        replication.primary.set_chain(Vec::new());
         replication.primary.replaced(now, id, offset);
         replication.stream_db = database;
         if let Some(session) = replication.master.and_then(|id| self.engine.server.sessions.get_mut(id)) {
@@ -333,7 +344,7 @@ impl Node {
                 self.remove_file(path);
             } else {
                 let to = String::from_utf8_lossy(&server.config.dbfilename).into_owned();
-                self.ask_disk(Task::Rename { from: path, to });
+                self.ask_disk(FileTask::Keep, Task::Rename { from: path, to });
                 let dirty = self.engine.keyspace.recorder.dirty;
                 self.engine.server.persistence.saved(now, dirty);
             }
@@ -358,7 +369,7 @@ impl Node {
 
     /// Says that what is being loaded cannot be; returns whether the server can go on without it.
     pub fn loading_failed(&mut self, now: Now, host: &dyn Host, reason: String) -> bool {
-        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
+        if self.loading.is_none() || self.is_starting() {
             return false;
         }
         self.now = now;
@@ -387,18 +398,18 @@ impl Node {
         let dropped = self.abandon_loading_sync(now);
         if let Way::File { file, path, whole, .. } = intake.way {
             if !whole {
-                self.ask_disk(Task::Close { file });
+                self.ask_disk(FileTask::Open(file), Task::Close { file });
             }
             self.remove_file(path);
         }
-        if dropped && let Some(replica) = &mut self.engine.server.replication.replica {
-            replica.data_dropped();
+        if dropped {
+            self.data_dropped();
         }
     }
 
     /// Gives up the loading of a master's snapshot; returns whether our own data was given up for it already.
     pub(crate) fn abandon_loading_sync(&mut self, now: Now) -> bool {
-        if self.loading.as_ref().is_none_or(|loading| loading.sync.is_none()) {
+        if self.loading.is_none() || self.is_starting() {
             return false;
         }
         self.loading = None;

@@ -178,25 +178,8 @@ impl Node {
         self.engine.keyspace.loading = true;
         let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
         self.engine.server.persistence.set_loading(Some(progress));
-        self.loading = Some(Box::new(Loading {
-            files,
-            at: 0,
-            reading: Reading::Front,
-            manifest: parsed,
-            session: session(now),
-            sizes,
-            tail: None,
-            torn: None,
-            filled: None,
-            from_elsewhere: false,
-            started: now,
-            keys: 0,
-            entries: Vec::new(),
-            db: 0,
-            sync: None,
-            history: History::default(),
-            mark: None,
-        }));
+        let loading = Loading { manifest: parsed, sizes, ..Loading::new(now, files) };
+        self.loading = Some(Box::new(loading));
         Ok(())
     }
 
@@ -264,7 +247,7 @@ impl Node {
 
     /// Begins to serve what was loaded, and to log what happens from now on.
     pub fn end_loading(&mut self, now: Now, host: &dyn Host) {
-        if self.loading.as_ref().is_some_and(|loading| loading.sync.is_some()) {
+        if !self.is_starting() {
             return self.end_loading_sync(now, host);
         }
         let Some(loading) = self.loading.take() else { return };
@@ -372,37 +355,15 @@ fn session(now: Now) -> Session {
 }
 
 impl Loading {
-    /// Returns the plan to load a master's snapshot: from a file, read through first where `verifies`, or as it comes.
-    pub(crate) fn of_snapshot(
-        now: Now,
-        files: Vec<(String, u64)>,
-        aside: bool,
-        verifies: bool,
-        guarded: bool,
-        keyspace: &Keyspace,
-    ) -> Loading {
-        let base = files.iter().map(|(_, len)| len).sum();
-        let mut planned = Vec::new();
-        for (path, _) in files {
-            let file = FileToLoad { path, required: true };
-            if verifies {
-                planned.push(Planned { file: file.clone(), role: Role::Verified });
-            }
-            planned.push(Planned { file, role: Role::Sync });
-        }
-        if planned.is_empty() {
-            let file = FileToLoad { path: "the master's snapshot".into(), required: true };
-            planned.push(Planned { file, role: Role::Sync });
-        }
-        let seed = keyspace.seed;
-        let aside = aside.then(|| (0..keyspace.dbs.len()).map(|_| Db::new(seed)).collect());
+    /// Returns the plan to load these files, of which nothing was read.
+    fn new(now: Now, files: Vec<Planned>) -> Loading {
         Loading {
-            files: planned,
+            files,
             at: 0,
             reading: Reading::Front,
             manifest: None,
             session: session(now),
-            sizes: Sizes { base, ..Sizes::default() },
+            sizes: Sizes::default(),
             tail: None,
             torn: None,
             filled: None,
@@ -411,9 +372,33 @@ impl Loading {
             keys: 0,
             entries: Vec::new(),
             db: 0,
-            sync: Some(Sync { aside, guarded, functions: Vec::new() }),
+            sync: None,
             history: History::default(),
             mark: None,
+        }
+    }
+
+    /// Returns the plan to load a master's snapshot: from a file, read through first where `verifies`, or as it comes.
+    pub(crate) fn of_snapshot(
+        now: Now,
+        file: Option<(String, u64)>,
+        aside: bool,
+        verifies: bool,
+        guarded: bool,
+        keyspace: &Keyspace,
+    ) -> Loading {
+        let (path, base) = file.unwrap_or_else(|| ("the master's snapshot".into(), 0));
+        let file = FileToLoad { path, required: true };
+        let mut planned = vec![Planned { file: file.clone(), role: Role::Sync }];
+        if verifies {
+            planned.insert(0, Planned { file, role: Role::Verified });
+        }
+        let seed = keyspace.seed;
+        let aside = aside.then(|| (0..keyspace.dbs.len()).map(|_| Db::new(seed)).collect());
+        Loading {
+            sizes: Sizes { base, ..Sizes::default() },
+            sync: Some(Sync { aside, guarded, functions: Vec::new() }),
+            ..Loading::new(now, planned)
         }
     }
 
@@ -435,7 +420,9 @@ impl Loading {
     fn complaint(&self, reason: &str) -> String {
         let path = self.files.get(self.at).map_or("", |planned| &planned.file.path);
         let kind = match self.files.get(self.at).map(|planned| planned.role) {
-            Some(Role::Snapshot | Role::Verified | Role::Sync) => "rdb",
+            // It is tried again, and not kept.
+            Some(Role::Verified | Role::Sync) => return format!("{path}: {reason}"),
+            Some(Role::Snapshot) => "rdb",
             _ => "aof",
         };
         format!("{path}: {reason}. Nothing was changed; `redstart check {kind} {path}` tells more")
@@ -546,8 +533,7 @@ impl Loading {
         let keyspace = &engine.keyspace;
         let context = Context { limits: keyspace.limits, seed: keyspace.seed };
         let input_len = match self.files[self.at].role {
-            Role::Base => Some(self.sizes.base),
-            Role::Verified | Role::Sync => Some(self.sizes.base),
+            Role::Base | Role::Verified | Role::Sync => Some(self.sizes.base),
             _ => engine.server.persistence.loading().map(|progress| progress.total_bytes),
         };
         Loader::new(

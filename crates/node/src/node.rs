@@ -478,7 +478,7 @@ impl Node {
                 Effect::RewriteLog => self.rewrite_log(now),
                 Effect::Reconfigured => {
                     self.reconfigure_log(now, host);
-                    self.reconfigure_replication(now);
+                    self.reconfigure_replication();
                 }
                 Effect::Follow => self.change_master(now, host),
                 Effect::Shutdown => {

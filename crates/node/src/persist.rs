@@ -25,7 +25,7 @@ use replication::Position;
 use replication::primary::Commit;
 
 use crate::Node;
-use crate::replicate::NOT_OF_THE_LOG;
+use crate::intake::NOT_OF_THE_LOG;
 
 /// What a node knows of its files.
 #[derive(Debug, Default)]
@@ -43,8 +43,8 @@ pub(crate) struct Persist {
     replicas_until: Option<Instant>,
     /// A snapshot of this very moment was asked for: nothing is executed before the driver has forked.
     pub(crate) forking: bool,
-    /// Numbers the temporary files of snapshots.
-    snapshots: u64,
+    /// Numbers the temporary files of this process.
+    pub(crate) files: u32,
 }
 
 /// A snapshot that a child has written.
@@ -67,8 +67,8 @@ const HURRY_MAX: Duration = Duration::from_secs(1);
 impl Node {
     /// Says what became of a task for the disk; tasks are reported once each, in order.
     pub fn task_done(&mut self, now: Now, host: &dyn Host, id: TaskId, result: Result<(), DiskError>) {
-        if id.0 & NOT_OF_THE_LOG != 0 {
-            self.snapshot_task_done(now, host, id, result);
+        if id == NOT_OF_THE_LOG {
+            self.snapshot_task_done(now, host, result);
             return self.settle(now, host);
         }
         if let Some(log) = &mut self.persist.log {
@@ -104,6 +104,7 @@ impl Node {
     pub fn snapshot_done(&mut self, now: Now, result: Result<Written, String>) {
         self.go_on_after_fork();
         let Some(child) = self.engine.server.persistence.child.take() else { return };
+        self.log_is_alone(now, child.kind);
         let seconds = now.instant.saturating_since(child.started.instant).as_secs() as i64;
         match child.kind {
             Snapshot::Save => self.saved(now, child, seconds, result),
@@ -122,6 +123,15 @@ impl Node {
         self.tend_log(now);
     }
 
+    /// Lets the log write a base again, now that a child is gone that was not its own.
+    fn log_is_alone(&mut self, now: Now, kind: Snapshot) {
+        if let Some(log) = &mut self.persist.log
+            && !matches!(kind, Snapshot::LogBase { .. })
+        {
+            log.set_snapshot_busy(now, false);
+        }
+    }
+
     fn saved(&mut self, now: Now, child: Child, seconds: i64, result: Result<Written, String>) {
         let server = &mut self.engine.server;
         match result {
@@ -137,9 +147,6 @@ impl Node {
             }
         }
         server.persistence.last_save_seconds = seconds;
-        if let Some(log) = &mut self.persist.log {
-            log.set_snapshot_busy(now, false);
-        }
     }
 
     /// Writes the data set of this moment to `sink`, as the snapshot that was asked for; `progress` hears of keys done.
@@ -297,7 +304,7 @@ impl Node {
             over_budget: figures.over_budget,
         };
         let stopped = self.persist.stopping && !self.persist.stopped && log.flushed().is_some();
-        self.release(now);
+        self.release();
         self.engine.log_advanced(now, figures);
         self.tell_synced(now);
         if stopped {
@@ -352,7 +359,7 @@ impl Node {
     }
 
     /// Lets replies go that waited for the log, or for replicas.
-    pub(crate) fn release(&mut self, _now: Now) {
+    pub(crate) fn release(&mut self) {
         let server = &mut self.engine.server;
         let releasable = self.persist.log.as_ref().map_or(u64::MAX, Log::releasable);
         let log = match (releasable, server.config.appendfsync) {
@@ -449,16 +456,18 @@ impl Node {
 
     /// Gives up the snapshot under way, as the engine asked for.
     pub(crate) fn kill_child(&mut self, now: Now) {
-        let child = self.engine.server.persistence.child.take();
         self.effects.push_back(Effect::KillChild);
-        if let (Some(child), Some(log)) = (child, &mut self.persist.log) {
-            match child.kind {
-                Snapshot::Save | Snapshot::Replicas { .. } => log.set_snapshot_busy(now, false),
-                Snapshot::LogBase { .. } => log.snapshot_done(now, Err("it was stopped".into())),
+        let Some(child) = self.engine.server.persistence.child.take() else { return };
+        self.log_is_alone(now, child.kind);
+        let stopped = || "it was stopped".into();
+        match child.kind {
+            Snapshot::Save => {}
+            Snapshot::Replicas { .. } => self.replicas_snapshot_done(now, Err(stopped())),
+            Snapshot::LogBase { .. } => {
+                if let Some(log) = &mut self.persist.log {
+                    log.snapshot_done(now, Err(stopped()));
+                }
             }
-        }
-        if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
-            self.replicas_snapshot_killed(now);
         }
     }
 
@@ -473,16 +482,26 @@ impl Node {
             return;
         }
         server.persistence.save_scheduled = false;
-        begin(&mut server.persistence.child, Snapshot::Save, now, &self.engine.keyspace);
+        let rename_to = Some(String::from_utf8_lossy(&server.config.dbfilename).into_owned());
+        let path = self.temporary("bgsave");
+        self.fork(now, Snapshot::Save, path, rename_to);
+    }
+
+    /// Lets the driver fork a child, which writes the data of this very moment to a file or hands it out piece by piece.
+    pub(crate) fn fork(&mut self, now: Now, kind: Snapshot, path: String, rename_to: Option<String>) {
+        begin(&mut self.engine.server.persistence.child, kind, now, &self.engine.keyspace);
         if let Some(log) = &mut self.persist.log {
             log.set_snapshot_busy(now, true);
         }
-        self.persist.snapshots += 1;
-        let path = format!("temp-bgsave-{}-{}.rdb", run_word(&server.run_id), self.persist.snapshots);
-        let rename_to = Some(String::from_utf8_lossy(&server.config.dbfilename).into_owned());
         self.persist.forking = true;
-        self.effects.push_back(Effect::Fork { kind: Snapshot::Save, path, rename_to });
+        self.effects.push_back(Effect::Fork { kind, path, rename_to });
         self.tend_log(now);
+    }
+
+    /// Returns a name for a temporary file that no other server in the same directory gives.
+    pub(crate) fn temporary(&mut self, what: &str) -> String {
+        self.persist.files += 1;
+        format!("temp-{what}-{}-{}.rdb", run_word(&self.engine.server.run_id), self.persist.files)
     }
 
     /// Begins to write the log anew, now or as soon as that can be.
@@ -581,7 +600,7 @@ pub(crate) fn mark(position: Position, database: usize) -> Mark {
 }
 
 /// Notes that a child is at work.
-pub(crate) fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
+fn begin(place: &mut Option<Child>, kind: Snapshot, now: Now, keyspace: &keyspace::Keyspace) {
     *place = Some(Child {
         kind,
         started: now,
@@ -604,7 +623,7 @@ pub fn look(config: &Config, host: &dyn Host) -> Result<Option<Place>, String> {
 }
 
 /// Returns the part of temporary names that other servers in the same directory do not have.
-pub(crate) fn run_word(run_id: &str) -> &str {
+fn run_word(run_id: &str) -> &str {
     &run_id[..run_id.len().min(8)]
 }
 

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use base::disk::{Task, TaskId};
 use base::time::Now;
 use engine::persistence::Snapshot;
 use engine::replication::{Follow, link_of, session_of};
@@ -21,7 +20,6 @@ use replication::{Content, LinkId};
 
 use crate::Node;
 use crate::link::Link;
-use crate::persist::{begin, run_word};
 
 /// What a node knows of the snapshots for its replicas.
 #[derive(Debug, Default)]
@@ -31,8 +29,6 @@ pub(crate) struct Feeding {
     current: Option<Current>,
     /// Files that are being sent.
     files: BTreeMap<SnapshotId, String>,
-    /// Numbers the files of this process.
-    count: u64,
     /// Bytes that were written to the stream since slow replicas were looked for.
     unlooked: u64,
 }
@@ -46,12 +42,9 @@ struct Current {
     asked: bool,
     /// No piece is left.
     ended: bool,
-    /// What the child said at its end.
-    result: Option<Result<u64, String>>,
+    /// How long it is, once the child has ended well.
+    written: Option<u64>,
 }
-
-/// Tasks that are none of the log's have this bit in their number.
-pub(crate) const NOT_OF_THE_LOG: u64 = 1 << 63;
 
 /// So much may be written before replicas are looked for that are too far behind.
 const LOOK_EVERY: u64 = 1 << 20;
@@ -99,7 +92,6 @@ impl Node {
                     if let Some(current) = self.feeding.current.as_mut().filter(|current| current.id == id) {
                         current.asked = true;
                         self.effects.push_back(Effect::NextPiece(id));
-                        self.end_pieces(now);
                     }
                 }
                 Output::SendPiece(link) => {
@@ -138,7 +130,7 @@ impl Node {
         }
         if acknowledged {
             self.engine.replicas_advanced(now);
-            self.release(now);
+            self.release();
             if self.is_stopping() {
                 self.stop_if_replicas_have_all(now);
             }
@@ -146,11 +138,11 @@ impl Node {
     }
 
     /// Takes over changed parameters.
-    pub(crate) fn reconfigure_replication(&mut self, now: Now) {
+    pub(crate) fn reconfigure_replication(&mut self) {
         // The engine has told the machines; what they make of it is asked for in the next turn.
         self.stirred = true;
         self.listen();
-        self.release(now);
+        self.release();
     }
 
     fn say_to_replicas(&mut self, now: Now, words: &[&[u8]]) {
@@ -258,7 +250,7 @@ impl Node {
             return;
         }
         if piece.is_empty() {
-            (current.ended, current.asked) = (true, true);
+            current.ended = true;
             return self.end_pieces(now);
         }
         self.feeding.piece = piece;
@@ -268,31 +260,19 @@ impl Node {
     }
 
     fn start_snapshot(&mut self, now: Now, id: SnapshotId, diskless: bool, content: Content) {
-        let server = &mut self.engine.server;
-        let kind = Snapshot::Replicas { id, diskless, content };
-        begin(&mut server.persistence.child, kind, now, &self.engine.keyspace);
-        if let Some(log) = &mut self.persist.log {
-            log.set_snapshot_busy(now, true);
-        }
-        self.feeding.count += 1;
-        let path = format!("temp-replicas-{}-{}.rdb", run_word(&server.run_id), self.feeding.count);
+        let path = self.temporary("replicas");
         let file = (!diskless).then(|| path.clone());
-        self.feeding.current = Some(Current { id, path: file, asked: false, ended: false, result: None });
-        self.persist.forking = true;
-        self.effects.push_back(Effect::Fork { kind, path, rename_to: None });
-        self.tend_log(now);
+        self.feeding.current = Some(Current { id, path: file, asked: false, ended: false, written: None });
+        self.fork(now, Snapshot::Replicas { id, diskless, content }, path, None);
     }
 
     /// Takes what became of the snapshot that a child wrote for replicas.
     pub(crate) fn replicas_snapshot_done(&mut self, now: Now, result: Result<u64, String>) {
-        if let Some(log) = &mut self.persist.log {
-            log.set_snapshot_busy(now, false);
-        }
         let Some(current) = &mut self.feeding.current else { return };
         match (&current.path, result) {
             (None, Ok(len)) => {
                 // The last pieces may still lie in the pipe.
-                current.result = Some(Ok(len));
+                current.written = Some(len);
                 self.end_pieces(now);
             }
             (path, result) => {
@@ -310,11 +290,10 @@ impl Node {
 
     /// Tells the machine that a snapshot in pieces is over, once every piece was taken and the child has ended well.
     fn end_pieces(&mut self, now: Now) {
-        if let Some(Current { asked: true, ended: true, result: Some(Ok(_)), .. }) = &self.feeding.current
-            && let Some(Current { id, result: Some(result), .. }) = self.feeding.current.take()
-        {
+        if let Some(Current { id, ended: true, written: Some(len), .. }) = self.feeding.current {
+            self.feeding.current = None;
             self.forget_piece();
-            self.engine.server.replication.primary.snapshot_done(now.instant, id, result);
+            self.engine.server.replication.primary.snapshot_done(now.instant, id, Ok(len));
             self.stirred = true;
         }
     }
@@ -332,23 +311,10 @@ impl Node {
         self.feeding.current = None;
         self.forget_piece();
         self.effects.push_back(Effect::DropPieces);
-        let child = &mut self.engine.server.persistence.child;
+        let child = self.engine.server.persistence.child;
         if child.is_some_and(|child| matches!(child.kind, Snapshot::Replicas { .. })) {
-            *child = None;
-            self.effects.push_back(Effect::KillChild);
-            if let Some(log) = &mut self.persist.log {
-                log.set_snapshot_busy(now, false);
-            }
+            self.kill_child(now);
             self.tend_log(now);
         }
-    }
-
-    /// Forgets the snapshot whose child was ended for another reason than that nobody wants it.
-    pub(crate) fn replicas_snapshot_killed(&mut self, now: Now) {
-        self.replicas_snapshot_done(now, Err("it was stopped".into()));
-    }
-
-    pub(crate) fn remove_file(&mut self, path: String) {
-        self.effects.push_back(Effect::Disk(TaskId(NOT_OF_THE_LOG), Task::Remove { path }));
     }
 }
