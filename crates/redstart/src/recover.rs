@@ -198,12 +198,12 @@ impl<'a> Recovery<'a> {
     /// Looks whether there is any reason to leave things as they are.
     fn refuse(&mut self, source: &Info, target: &Info) -> Result<(), String> {
         let Wishes { from, to, force, .. } = self.wishes;
-        if copies(target, from) || done(source, target, to) {
-            // An earlier run came this far.
-            return Ok(());
-        }
         if source.keys() == 0 {
             return Err(format!("{from} holds no keys: there is nothing to recover from it"));
+        }
+        if done(source, target, to) {
+            // An earlier run came this far.
+            return Ok(());
         }
         if let Some(master) = source.master().filter(|_| source.is_in_sync())
             && !force
@@ -211,6 +211,10 @@ impl<'a> Recovery<'a> {
             return Err(format!(
                 "{from} follows {master}, which is there and gives it its data: nothing was lost"
             ));
+        }
+        if copies(target, from) {
+            // An earlier run came this far.
+            return Ok(());
         }
         if let Some(master) = target.master()
             && !force
