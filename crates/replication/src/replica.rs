@@ -838,12 +838,14 @@ impl Replica {
         let why = match refusal {
             Refusal::Empty { keys_held } => format!(
                 "The master {0}:{1} has no data, and would replace the {keys_held} keys that we hold by nothing. They are kept, and served; the link stays down. \
-                 If the master lost its data, give it back with `redstart recover --from <this replica> --to {0}:{1}`, or make this replica the master (REPLICAOF NO ONE);                  if it is meant to be empty: REPLICAOF {0} {1} ACCEPT-EMPTY.",
+                 If the master lost its data, give it back with `redstart recover --from <this replica> --to {0}:{1}`, or make this replica the master (REPLICAOF NO ONE); \
+                 if it is meant to be empty: REPLICAOF {0} {1} ACCEPT-EMPTY.",
                 self.host, self.port
             ),
             Refusal::Behind { offset, held } => format!(
                 "The master {0}:{1} is at offset {offset} of the history that we have up to {held}: it has lost writes that we hold. They are kept, and served; the link stays down. \
-                 Make this replica the master (REPLICAOF NO ONE), give the master what it lost (`redstart recover --from <this replica> --to {0}:{1} --force`),                  or give up what it does not have: REPLICAOF {0} {1} ACCEPT-EMPTY.",
+                 Make this replica the master (REPLICAOF NO ONE), give the master what it lost (`redstart recover --from <this replica> --to {0}:{1} --force`), \
+                 or give up what it does not have: REPLICAOF {0} {1} ACCEPT-EMPTY.",
                 self.host, self.port
             ),
             Refusal::Loop => {
