@@ -321,8 +321,8 @@ impl Server {
         }
         if session.held.is_empty() {
             self.holds.queue.insert((offset, session.id));
-            self.holds.oldest.get_or_insert(now);
         }
+        self.holds.oldest.get_or_insert(now);
         self.holds.highest = self.holds.highest.max(offset);
         session.held.push_back(Held { at, end, replies: 1, offset, turn, since: now });
     }
