@@ -4,7 +4,7 @@ use base::time::{Instant, Now};
 use replication::primary::Commit;
 
 use crate::blocking::OnTimeout;
-use crate::cx::{Mode, on_timeout};
+use crate::cx::on_timeout;
 use crate::persistence::LOG_IS_OFF;
 use crate::{Cx, Engine, Reply, Server};
 
@@ -55,7 +55,7 @@ impl Cx<'_> {
     /// Answers how far those are who are waited for, once they are far enough or `deadline` has passed.
     pub(crate) fn wait_for_acks(&mut self, acks: Acks, deadline: Option<Instant>, out: &mut Reply<'_>) {
         let Progress { reply, met } = self.server.progress(&acks);
-        if met || self.mode == Mode::Transaction {
+        if met {
             return on_timeout(out, reply);
         }
         self.wait_for([], deadline, reply, out);
@@ -82,7 +82,7 @@ impl Engine {
             let session = self.server.sessions.get(id);
             let Some(acks) = session.and_then(|session| session.blocked.as_ref()?.acks) else { continue };
             if acks.logs.is_some_and(|logs| logs > 0) && !self.server.persistence.log.enabled {
-                self.unblock(id, now, |out, _| out.error(LOG_IS_OFF));
+                self.server.unblock_with_error(id, LOG_IS_OFF);
             } else if self.server.progress(&acks).met {
                 self.unblock(id, now, on_timeout);
             }

@@ -478,6 +478,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends a session's wait with an error, which counts as one of its command; see [`Server::unblock`].
+    pub(crate) fn unblock_with_error(&mut self, id: SessionId, error: &str) -> bool {
+        let blocked = self.sessions.get(id).and_then(|session| session.blocked.as_ref());
+        let Some(row) = blocked.map(|blocked| blocked.row) else { return false };
+        self.stats.error(error);
+        self.stats.per_command[row].failed += 1;
+        self.unblock(id, |out, _| out.error(error))
+    }
+}
+
 /// Drops the reply that began at `before` if the client asked for none.
 #[inline]
 fn mute(session: &mut Session, before: usize) {

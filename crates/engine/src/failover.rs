@@ -208,7 +208,7 @@ impl Engine {
             return;
         }
         // It is a master already: our wish was heard, and only the answer lost. Two masters would be worse than none.
-        if reason.contains(ALREADY_MASTER) {
+        if reason.contains(replication::primary::ALREADY_MASTER) {
             self.server.end_failover();
         } else {
             let why = format!("Failover target rejected psync request: {reason}");
@@ -225,6 +225,3 @@ impl Engine {
         })
     }
 }
-
-/// What a master answers to a link that asks it to become one.
-const ALREADY_MASTER: &str = "PSYNC FAILOVER can't be sent to a master";

@@ -3,8 +3,8 @@
 use base::time::Now;
 
 use crate::dispatch::Engine;
-use crate::session::{Origin, Session};
-use crate::table::{self, Row};
+use crate::session::{Multi, Origin, Session};
+use crate::table::{self, Flags, Row};
 use crate::{Error, Host, Result};
 
 /// What the gates decide when they do not refuse.
@@ -75,8 +75,8 @@ pub fn check(
     if asks && engine.server.follows() {
         stale(engine, session, row)?;
     }
-    if asks && engine.server.persistence.loading().is_some() {
-        loading(session, row)?;
+    if asks && engine.server.persistence.loads() {
+        loading(engine, session, row)?;
     }
     if session.replica {
         return of_replica(session, row);
@@ -87,16 +87,25 @@ pub fn check(
     Ok(Verdict::Pass)
 }
 
-/// Returns whether the command writes, or executes one that does.
-fn writes(session: &Session, row: &Row) -> bool {
-    let executes = || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.writes);
-    row.flags.has(table::WRITE) || executes()
+/// Returns the transaction that the command executes, if it is EXEC.
+fn executed<'s>(session: &'s Session, row: &Row) -> Option<&'s Multi> {
+    session.multi.as_deref().filter(|_| row.is_any(&["EXEC"]))
+}
+
+/// Returns whether the command has any of these flags, or executes one that has.
+fn has(session: &Session, row: &Row, flags: Flags) -> bool {
+    row.flags.has(flags) || executed(session, row).is_some_and(|multi| multi.flags.has(flags))
+}
+
+/// Returns whether the command has not this flag, or executes one that has not.
+fn lacks(session: &Session, row: &Row, flag: Flags) -> bool {
+    !row.flags.has(flag) || executed(session, row).is_some_and(|multi| multi.lacks.has(flag))
 }
 
 /// Refuses writes that the files could not follow.
 #[cold]
 fn files(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
-    if (writes(session, row) || row.is_any(&["PING"]))
+    if (has(session, row, table::WRITE) || row.is_any(&["PING"]))
         && let Some(refusal) = engine.server.refuses_writes()
     {
         return Err(refusal);
@@ -106,7 +115,7 @@ fn files(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
 
 /// Refuses writes that too few replicas would have, and those that are our master's alone to do.
 fn replicas(engine: &Engine, session: &Session, row: &Row, now: Now) -> Result<()> {
-    if !writes(session, row) {
+    if !has(session, row, table::WRITE) {
         return Ok(());
     }
     if engine.server.follows() {
@@ -126,8 +135,7 @@ fn stale(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
     if engine.server.config.replica_serve_stale_data || engine.server.master_is_up() {
         return Ok(());
     }
-    let executes = || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.denies_stale);
-    match !row.flags.has(table::STALE) || executes() {
+    match lacks(session, row, table::STALE) {
         true => Err(Error::text(
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         )),
@@ -135,12 +143,14 @@ fn stale(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
     }
 }
 
-/// Refuses nearly everything while the data set is being loaded.
+/// Refuses nearly everything while the data set is being loaded, and a little while another is beside it.
 #[cold]
-fn loading(session: &Session, row: &Row) -> Result<()> {
-    let executes =
-        || row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.denies_loading);
-    match !row.flags.has(table::LOADING) || executes() {
+fn loading(engine: &Engine, session: &Session, row: &Row) -> Result<()> {
+    let refused = match engine.server.persistence.loading() {
+        Some(_) => lacks(session, row, table::LOADING),
+        None => has(session, row, table::NO_ASYNC_LOADING),
+    };
+    match refused {
         true => Err(Error::text("LOADING Redis is loading the dataset in memory")),
         false => Ok(()),
     }
@@ -167,7 +177,7 @@ fn memory(engine: &mut Engine, host: &dyn Host, session: &mut Session, row: &Row
     // Queueing takes memory, too, and so does a transaction with a command that does.
     let refused = row.flags.has(table::DENYOOM)
         || session.multi.as_ref().is_some_and(|multi| match row.is_any(&["EXEC"]) {
-            true => multi.denies_oom,
+            true => multi.flags.has(table::DENYOOM),
             false => !row.is_any(&["DISCARD", "MULTI", "WATCH", "UNWATCH", "QUIT", "RESET"]),
         });
     if refused { Err(Error::OutOfMemory) } else { Ok(()) }
@@ -177,6 +187,5 @@ fn postpones(engine: &Engine, session: &Session, row: &Row) -> bool {
     if engine.server.pause.reads() {
         return true;
     }
-    let replicates = |row: &Row| row.flags.has(table::WRITE | table::MAY_REPLICATE);
-    replicates(row) || (row.is_any(&["EXEC"]) && session.multi.as_ref().is_some_and(|multi| multi.replicates))
+    has(session, row, table::WRITE | table::MAY_REPLICATE)
 }

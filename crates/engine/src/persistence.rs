@@ -85,6 +85,8 @@ pub struct Persistence {
     /// A snapshot was asked for whose moment is now.
     pub(crate) wants_fork: bool,
     loading: Option<Loading>,
+    /// A master's data is being loaded beside our own, which is served meanwhile.
+    pub loads_beside: bool,
     pub child: Option<Child>,
     pub log: LogFigures,
     /// A snapshot was asked for while another was under way.
@@ -123,6 +125,7 @@ impl Persistence {
             hinders: false,
             wants_fork: false,
             loading: None,
+            loads_beside: false,
             child: None,
             log: LogFigures::default(),
             save_scheduled: false,
@@ -161,6 +164,12 @@ impl Persistence {
     /// Returns how far loading is, while the data set is being loaded.
     pub fn loading(&self) -> Option<&Loading> {
         self.loading.as_ref()
+    }
+
+    /// Returns whether data is being loaded, also where it is loaded beside what is served.
+    #[inline]
+    pub(crate) fn loads(&self) -> bool {
+        self.loading.is_some() || self.loads_beside
     }
 
     /// Begins or ends loading, or says how far it is.

@@ -101,14 +101,11 @@ impl Server {
         self.follows() || self.pause.writes()
     }
 
-    /// Makes both ends of replication follow the configuration; `before` is what a replica was told last.
-    pub(crate) fn configure_replication(&mut self, now: Now, before: &ReplicaSettings) {
+    /// Makes both ends of replication follow the configuration.
+    pub(crate) fn configure_replication(&mut self, now: Now) {
         self.replication.primary.configure(now, primary_settings(&self.config));
         let settings = replica_settings(&self.config, &self.run_id);
-        // What REPLICAOF allowed beyond the configuration stands until that changes.
-        if let Some(replica) = &mut self.replication.replica
-            && settings != *before
-        {
+        if let Some(replica) = &mut self.replication.replica {
             replica.configure(now, settings);
         }
         self.hold_for_replicas();
@@ -118,12 +115,9 @@ impl Server {
     fn unblock_all(&mut self) {
         const UNBLOCKED: &str =
             "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
-        let blocked =
-            self.sessions.iter().filter_map(|session| Some((session.id, session.blocked.as_ref()?.row)));
-        for (id, row) in blocked.collect::<Vec<_>>() {
-            self.unblock(id, |out, _| out.error(UNBLOCKED));
-            self.stats.error(UNBLOCKED);
-            self.stats.per_command[row].failed += 1;
+        let blocked = self.sessions.iter().filter(|session| session.blocked.is_some());
+        for id in blocked.map(|session| session.id).collect::<Vec<_>>() {
+            self.unblock_with_error(id, UNBLOCKED);
             if let Some(session) = self.sessions.get_mut(id) {
                 session.close(Closing::AfterReply);
             }
@@ -224,13 +218,12 @@ pub struct Follow {
     pub hand_over: bool,
 }
 
-/// Returns whether a master may send a command to its replicas: what writes, and what frames it.
+/// Returns whether a master may send a command to its replicas: what writes or is passed on, and what frames it.
 ///
 /// All else would let a master turn its replica into something other than that.
 #[inline]
 fn may_be_in_a_stream(row: &Row) -> bool {
-    const FRAMES: [&str; 9] =
-        ["SELECT", "MULTI", "EXEC", "DISCARD", "PING", "REPLCONF", "PUBLISH", "SPUBLISH", "UNWATCH"];
+    const FRAMES: [&str; 7] = ["SELECT", "MULTI", "EXEC", "DISCARD", "PING", "REPLCONF", "UNWATCH"];
     row.flags.has(table::WRITE | table::MAY_REPLICATE) || row.is_any(&FRAMES)
 }
 

@@ -9,6 +9,7 @@ use resp::encode::Protocol;
 use crate::blocking::Blocked;
 use crate::client_memory::ClientMemory;
 use crate::hold::Held;
+use crate::table::Flags;
 
 /// A session's place in the table of sessions; reused after the session ends (unlike [`Session::client_id`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,16 +110,9 @@ pub struct Multi {
     pub memory: usize,
     /// A command was refused while queueing: EXEC will abort.
     pub refused: bool,
-    /// One of the queued commands may need memory.
-    pub denies_oom: bool,
-    /// One of the queued commands writes.
-    pub writes: bool,
-    /// One of them may be passed on to replicas.
-    pub replicates: bool,
-    /// One of them must not be executed while data is being loaded.
-    pub denies_loading: bool,
-    /// One of them must not be answered out of what may be old.
-    pub denies_stale: bool,
+    /// The flags that one of the queued commands has, and those that one of them has not.
+    pub flags: Flags,
+    pub lacks: Flags,
 }
 
 /// A key under WATCH.

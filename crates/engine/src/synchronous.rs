@@ -126,17 +126,16 @@ impl Server {
         self.replication.primary.heard_within(now, lease)
     }
 
-    /// Returns whether writes are refused for want of replicas.
+    /// Returns whether a master refuses writes for want of replicas.
     #[cold]
     pub(crate) fn lacks_replicas(&self, now: Instant) -> bool {
         let config = &self.config;
         let few = |least: u32, replicas: usize| (replicas as u64) < u64::from(least);
-        !self.follows()
-            && ((config.min_replicas_to_write > 0
-                && config.min_replicas_max_lag > 0
-                && few(config.min_replicas_to_write, self.replication.primary.good_replicas(now)))
-                || (config.synchronous_replicas > 0
-                    && few(config.synchronous_replicas, self.leased_replicas(now))))
+        (config.min_replicas_to_write > 0
+            && config.min_replicas_max_lag > 0
+            && few(config.min_replicas_to_write, self.replication.primary.good_replicas(now)))
+            || (config.synchronous_replicas > 0
+                && few(config.synchronous_replicas, self.leased_replicas(now)))
     }
 
     /// Returns the offset that enough replicas have come up to.

@@ -233,6 +233,7 @@ impl Node {
         let verifies = file.is_some() && (guarded || !self.engine.keyspace.is_empty());
         let loading = Loading::of_snapshot(now, file, aside, verifies, guarded, &self.engine.keyspace);
         self.loading = Some(Box::new(loading));
+        self.engine.server.persistence.loads_beside = aside;
         let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
         if !aside && !verifies {
             self.begin_replacing(now, progress);
@@ -309,6 +310,7 @@ impl Node {
         let Loading { sync: Some(sync), keys, started, history, .. } = *loading else { return };
         self.engine.keyspace.loading = false;
         self.engine.server.persistence.set_loading(None);
+        self.engine.server.persistence.loads_beside = false;
         if let Some(dbs) = sync.aside {
             self.engine.replace_data(now, dbs);
         }
@@ -413,6 +415,7 @@ impl Node {
             return false;
         }
         self.loading = None;
+        self.engine.server.persistence.loads_beside = false;
         // The driver need not read on.
         self.effects.push_back(Effect::Load);
         let replacing = self.engine.server.persistence.loading().is_some();

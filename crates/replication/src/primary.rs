@@ -188,6 +188,8 @@ pub struct BacklogFigures {
 const TICK: Duration = Duration::from_secs(1);
 /// A chain of masters is not longer.
 pub(crate) const CHAIN_MAX: usize = 64;
+/// What a master answers to a link that asks it to become one (FAILOVER).
+pub const ALREADY_MASTER: &str = "ERR PSYNC FAILOVER can't be sent to a master.";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 
 impl Primary {
@@ -362,7 +364,7 @@ impl Primary {
             let id = shown(request.arg(1));
             self.line(LogLevel::Warning, format!("Failover request received for replid {id}."));
             if self.upstream == Upstream::None {
-                return error("ERR PSYNC FAILOVER can't be sent to a master.");
+                return error(ALREADY_MASTER);
             }
             if !request.arg(1).eq_ignore_ascii_case(self.history.id.as_bytes()) {
                 return error("ERR PSYNC FAILOVER replid must match my replid.");
@@ -664,6 +666,11 @@ impl Primary {
             true => backlog.memory().saturating_sub(backlog.size()),
             false => 0,
         })
+    }
+
+    /// Returns how often something happened.
+    pub fn stats(&self) -> Stats {
+        self.stats
     }
 
     /// Returns whether a link is a replica's.

@@ -341,20 +341,9 @@ fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     };
     let id = parse_i64(id).ok_or(Error::NotInteger)?;
     let session = u64::try_from(id).ok().and_then(|id| cx.server.sessions.by_client_id(id));
-    let unblocked = session.is_some_and(|session| {
-        let message = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
-        let blocked = cx.server.sessions.get(session).and_then(|session| session.blocked.as_ref());
-        if let Some(row) = blocked.map(|blocked| blocked.row).filter(|_| error) {
-            cx.server.stats.error(message);
-            cx.server.stats.per_command[row].failed += 1;
-        }
-        cx.server.unblock(session, |out, in_vain| {
-            if error {
-                out.error(message);
-            } else {
-                crate::cx::on_timeout(out, in_vain);
-            }
-        })
+    let unblocked = session.is_some_and(|session| match error {
+        true => cx.server.unblock_with_error(session, "UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        false => cx.server.unblock(session, crate::cx::on_timeout),
     });
     out.int(i64::from(unblocked));
     Ok(())

@@ -7,7 +7,6 @@ use keyspace::{Keyspace, Limits};
 
 use crate::effect::{Effect, LogLevel};
 use crate::host::{Refused, RewriteError};
-use crate::replication::replica_settings;
 use crate::table::{self, Command, command};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -63,7 +62,6 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
         pairs.push((name, args.next()?));
     }
     let caller = Caller { local: cx.session.is_local(), loading: cx.server.persistence.loading().is_some() };
-    let before = replica_settings(&cx.server.config, &cx.server.run_id);
     let changes = cx.server.config.set_many(&pairs, caller).map_err(|error| refused(&error))?;
     let names: Vec<&'static str> = changes.params().iter().map(|param| param.name).collect();
     if !names.is_empty() {
@@ -75,7 +73,7 @@ fn set(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> 
         }
         apply(&cx.server.config, cx.keys.space);
         cx.server.limit_clients();
-        cx.server.configure_replication(cx.now, &before);
+        cx.server.configure_replication(cx.now);
         cx.server.effects.push(Effect::Reconfigured);
     }
     out.ok();
@@ -102,7 +100,7 @@ fn rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
 
 /// Lets the counters of INFO begin anew.
 fn resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
-    let syncs = cx.server.replication.primary.figures(cx.now.instant).stats;
+    let syncs = cx.server.replication.primary.stats();
     cx.server.stats.reset(&cx.host.report(), syncs);
     let recorder = &mut cx.keys.space.recorder;
     (recorder.hits, recorder.misses, recorder.expired, recorder.evicted) = (0, 0, 0, 0);

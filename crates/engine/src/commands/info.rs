@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use base::crc64::crc64;
 use base::time::Now;
 use base::version::{REDIS_VERSION, VERSION};
-use config::{Config, DisklessLoad, Supervised};
+use config::{Config, Supervised};
 
 use crate::memory::Overhead;
 use crate::persistence::{Child, Snapshot};
@@ -250,7 +250,7 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
     let seconds = |since: &Now| cx.now.instant.saturating_since(since.instant).as_secs();
     let (child, log) = (&known.child, &known.log);
     fields.field("loading", u8::from(known.loading().is_some()));
-    fields.field("async_loading", u8::from(loads_beside(cx)));
+    fields.field("async_loading", u8::from(cx.server.persistence.loads_beside));
     fields.field("current_cow_peak", child.map_or(0, |child| child.copied_peak));
     fields.field("current_cow_size", child.map_or(0, |child| child.copied));
     let age = |child: Child| cx.now.instant.saturating_since(child.reported).as_secs();
@@ -307,17 +307,6 @@ fn persistence(cx: &mut Cx<'_>, fields: &mut Fields) {
     }
 }
 
-/// Returns whether a master's data is being loaded beside our own, which is served meanwhile.
-fn loads_beside(cx: &Cx<'_>) -> bool {
-    let syncs = || {
-        let replica = cx.server.replication.replica.as_ref();
-        replica.is_some_and(|replica| replica.figures(cx.now.instant).sync.is_some())
-    };
-    cx.server.config.repl_diskless_load == DisklessLoad::SwapDb
-        && cx.server.persistence.loading().is_none()
-        && syncs()
-}
-
 fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     let report = cx.host.report();
     let stats = &cx.server.stats;
@@ -335,7 +324,7 @@ fn stats(cx: &mut Cx<'_>, fields: &mut Fields) {
     fields.field("instantaneous_input_repl_kbps", kilobytes(&stats.rate_replication_in));
     fields.field("instantaneous_output_repl_kbps", kilobytes(&stats.rate_replication_out));
     fields.field("rejected_connections", report.connections_rejected - stats.forgotten.connections_rejected);
-    let syncs = cx.server.replication.primary.figures(cx.now.instant).stats;
+    let syncs = cx.server.replication.primary.stats();
     let forgotten = stats.forgotten.syncs;
     fields.field("sync_full", syncs.full - forgotten.full);
     fields.field("sync_partial_ok", syncs.partial - forgotten.partial);

@@ -67,7 +67,7 @@ fn psync(cx: &mut Cx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
             cx.session.replica = primary.is_replica(link);
             if primary.upstream() == Upstream::None && cx.server.follows() {
                 // It was handed our master's place with this: what that says from here on is nothing to us.
-                cx.server.follow(cx.now, Follow::default());
+                follow(cx, Follow::default());
             }
             if cx.session.replica {
                 // From here on all that the link carries is the snapshot and the stream.

@@ -50,11 +50,8 @@ pub(crate) fn queue(session: &mut Session, row: &Row, request: resp::decode::Req
     let multi = session.multi.as_mut().expect("only called between MULTI and EXEC");
     // EXEC will fail anyway: what cannot run need not be kept.
     if !session.dirty_watch && !multi.refused {
-        multi.denies_oom |= row.flags.has(table::DENYOOM);
-        multi.writes |= row.flags.has(table::WRITE);
-        multi.replicates |= row.flags.has(table::WRITE | table::MAY_REPLICATE);
-        multi.denies_loading |= !row.flags.has(table::LOADING);
-        multi.denies_stale |= !row.flags.has(table::STALE);
+        multi.flags = multi.flags | row.flags;
+        multi.lacks = multi.lacks | !row.flags;
         let request = OwnedRequest::new(request);
         multi.memory += size_of::<(usize, OwnedRequest)>() + request.memory();
         multi.queue.push((row.id, request));
