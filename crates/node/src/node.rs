@@ -480,7 +480,11 @@ impl Node {
                     self.reconfigure_log(now, host);
                     self.reconfigure_replication();
                 }
-                Effect::Follow => self.change_master(now, host),
+                Effect::Follow => {
+                    // The driver shows which of the two the server is.
+                    self.effects.push_back(Effect::Follow);
+                    self.change_master(now, host);
+                }
                 Effect::Shutdown => {
                     self.end_turn(now);
                     self.stop(now);

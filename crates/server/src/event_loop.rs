@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::time::Now;
-use config::Supervised;
+use config::{OomScoreAdj, Supervised};
 use engine::SessionId;
 use engine::effect::LogLevel;
 use mio::net::TcpStream;
@@ -29,7 +29,7 @@ use crate::loader::{Loader, Step};
 use crate::signals::{self, Signals};
 use crate::storage::{CHILD_TOKEN, DISK_TOKEN, Storage};
 use crate::text::reason;
-use crate::{crash, log, supervisor};
+use crate::{crash, log, oom, supervisor};
 
 mod replication;
 
@@ -506,9 +506,14 @@ impl EventLoop {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Free(garbage) => self.machine.freeing.borrow_mut().free(garbage),
-            Effect::Log(level, line) => {
-                log::set_replica(self.node.engine.server.follows());
-                log::log(level_of(level), &line);
+            Effect::Log(level, line) => log::log(level_of(level), &line),
+            Effect::Follow => {
+                let config = &self.node.engine.server.config;
+                log::set_replica(config.replicaof.is_some());
+                if config.oom_score_adj != OomScoreAdj::No {
+                    // That it cannot be done is in the log.
+                    let _ = oom::adjust(config, self.machine.oom_score);
+                }
             }
             Effect::Close { session, flush } => {
                 let wish = if flush { Closing::AfterReply } else { Closing::Now };
@@ -549,8 +554,7 @@ impl EventLoop {
                 self.loads = self.loader.is_some();
             }
             // These the node keeps for itself.
-            Effect::Follow
-            | Effect::Unblocked(_)
+            Effect::Unblocked(_)
             | Effect::Resume
             | Effect::Save
             | Effect::RewriteLog

@@ -17,7 +17,7 @@ struct Settings {
     file: Vec<u8>,
     /// The name under which the system's log knows us, when it is to have the lines too; it must outlive its use.
     syslog: Option<CString>,
-    /// `M` for a server, `C` for a process that is not one yet.
+    /// `M` for a master, `S` for a replica, `C` for a process that is neither yet.
     role: char,
 }
 
@@ -71,17 +71,9 @@ pub(crate) fn configure(values: &Values) {
     }
 }
 
-/// From now on this process is the server.
-pub(crate) fn become_server() {
-    SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).role = 'M';
-}
-
-/// Says whether this server is a replica, which every line shows.
+/// Says that this process is the server, and whether as a replica: every line shows it.
 pub(crate) fn set_replica(replica: bool) {
-    let mut settings = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    if settings.role != 'C' {
-        settings.role = if replica { 'S' } else { 'M' };
-    }
+    SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).role = if replica { 'S' } else { 'M' };
 }
 
 /// Changes the least urgent level that is logged.

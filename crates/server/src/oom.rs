@@ -15,9 +15,10 @@ pub(crate) fn current() -> i32 {
     fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Sets the score that the configuration asks for; `initial` is the one from the process' start.
+/// Sets the score that the configuration asks for in the server's role; `initial` is the one from the process' start.
 pub(crate) fn adjust(values: &Values, initial: i32) -> Result<(), ()> {
-    let score = score(values, initial, values.oom_score_adj_values[0]);
+    let role = usize::from(values.replicaof.is_some());
+    let score = score(values, initial, values.oom_score_adj_values[role]);
     if score == current() {
         return Ok(());
     }

@@ -74,7 +74,7 @@ fn start(line: &CommandLine, setup: Setup) -> Result<i32, String> {
         config.set_at_start(b"maxclients", &[text.as_bytes()])?;
     }
 
-    log::become_server();
+    log::set_replica(config.replicaof.is_some());
     let failed = |error: io::Error| format!("Creating the event loop failed: {}", reason(&error));
     let poll = Poll::new().map_err(failed)?;
     let signals = Signals::listen(poll.registry()).map_err(failed)?;
