@@ -583,3 +583,19 @@ fn what_was_loaded_is_read_when_replicas_have_it() {
     acknowledge(&mut world, replica);
     assert_eq!(sendable(&mut world, client), ":1\r\n$1\r\n1\r\n");
 }
+
+#[test]
+fn what_is_loaded_beside_the_data_is_not_disturbed() {
+    let mut world = master(&[]);
+    world.engine.server.persistence.loads_beside = true;
+    const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
+    assert_eq!(world.call("SAVE"), LOADING);
+    assert_eq!(world.call("SET key value"), "+OK\r\n");
+    assert!(world.call("INFO persistence").contains("\r\nloading:0\r\nasync_loading:1\r\n"));
+    let client = world.open();
+    assert_eq!(
+        say(&mut world, client, &["MULTI", "PING", "BGREWRITEAOF"]),
+        format!("+OK\r\n+QUEUED\r\n{LOADING}")
+    );
+    assert!(say(&mut world, client, &["EXEC"]).starts_with("-EXECABORT"));
+}
