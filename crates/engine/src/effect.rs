@@ -52,7 +52,8 @@ pub enum Effect {
     Load,
     /// A line for the log.
     Log(LogLevel, String),
-    /// End the process on the spot, as a crash would (DEBUG SEGFAULT, DEBUG PANIC).
+    /// End the process on the spot, as a crash would: DEBUG SEGFAULT, DEBUG PANIC, or a replica whose disk fails
+    /// (replica-ignore-disk-write-errors).
     Crash(String),
     /// The session does not wait any more: go on with its input.
     Unblocked(SessionId),

@@ -458,7 +458,7 @@ impl<'a> Recovery<'a> {
         let mut left = Vec::new();
         for other in &self.others {
             let command = format!("REPLICAOF {} {}", to.host, to.port);
-            let lead = || -> Result<bool, String> {
+            let lead = || -> Result<(), String> {
                 let mut client = Client::connect(other, &self.wishes.credentials)?;
                 let info = client.info()?;
                 if !info.follows() {
@@ -467,10 +467,10 @@ impl<'a> Recovery<'a> {
                 if info.master().as_ref() != Some(to) || info.text("master_link_status") != "up" {
                     client.tell(&["REPLICAOF", &to.host, &to.port.to_string()])?;
                 }
-                wait(self.wishes.timeout, || client.info().map(|info| info.is_in_sync())).map(|()| true)
+                wait(self.wishes.timeout, || client.info().map(|info| info.is_in_sync()))
             };
             match lead() {
-                Ok(_) => say!("{other} follows {to}."),
+                Ok(()) => say!("{other} follows {to}."),
                 Err(reason) => left.push(format!("{other}: {reason}. To be done there: {command}")),
             }
         }

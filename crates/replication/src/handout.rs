@@ -47,12 +47,6 @@ struct Current {
     asked: bool,
 }
 
-impl Handout {
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.current.is_some()
-    }
-}
-
 impl Primary {
     /// Says whether a child is at work for somebody else; a snapshot waits until none is.
     pub fn set_busy(&mut self, busy: bool) {

@@ -169,9 +169,6 @@ pub struct Figures {
     pub good_replicas: usize,
     pub stats: Stats,
     pub backlog: Option<BacklogFigures>,
-    /// A snapshot for replicas is under way.
-    pub snapshot_in_progress: bool,
-    pub waiting_for_snapshot: usize,
 }
 
 /// What INFO shows of the backlog.
@@ -181,7 +178,6 @@ pub struct BacklogFigures {
     /// INFO has it plus one.
     pub start: u64,
     pub len: u64,
-    pub memory: u64,
 }
 
 /// What is looked after every second, as in Redis.
@@ -806,10 +802,7 @@ impl Primary {
                 size: backlog.size(),
                 start: backlog.start(),
                 len: backlog.len(),
-                memory: backlog.memory(),
             }),
-            snapshot_in_progress: self.handout.is_under_way(),
-            waiting_for_snapshot: self.waiting().count(),
         }
     }
 }

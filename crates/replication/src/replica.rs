@@ -192,7 +192,6 @@ pub struct Figures {
     /// How much of the stream has arrived.
     pub received: u64,
     pub refused: Option<Refusal>,
-    pub failures: u32,
 }
 
 /// A failed attempt is followed by the next after this.
@@ -525,7 +524,6 @@ impl Replica {
             position: self.position,
             received: self.received,
             refused: self.refused,
-            failures: self.failures,
         }
     }
 
