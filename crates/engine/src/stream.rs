@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use base::number::{IntText, parse_i64};
 use resp::decode::{Decoder, Limits, Request};
+use resp::encode;
 
 /// Encoded commands since they were taken last.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl Stream {
     /// Adds a command that is for replicas alone, and means the same in every database.
     pub fn push_for_replicas(&mut self, words: &[&[u8]]) {
         let start = self.bytes.len();
-        encode(&mut self.bytes, words.len(), words.iter().copied());
+        encode::request(&mut self.bytes, words);
         self.end(start, true);
     }
 
@@ -122,7 +123,7 @@ impl Stream {
         let start = self.bytes.len();
         match request.encoded() {
             Some(encoded) => self.bytes.extend_from_slice(encoded),
-            None => encode(&mut self.bytes, request.len(), request.iter()),
+            None => encode::request(&mut self.bytes, request.iter()),
         }
         self.end(start, passing);
     }
@@ -131,7 +132,7 @@ impl Stream {
     pub(crate) fn push(&mut self, db: usize, words: &[&[u8]], passing: bool) {
         self.begin(db);
         let start = self.bytes.len();
-        encode(&mut self.bytes, words.len(), words.iter().copied());
+        encode::request(&mut self.bytes, words);
         self.end(start, passing);
     }
 
@@ -167,7 +168,7 @@ impl Stream {
     #[cold]
     fn select(&mut self, db: usize) {
         let start = self.bytes.len();
-        encode(&mut self.bytes, 2, [&b"SELECT"[..], IntText::new(db as i64).as_bytes()].into_iter());
+        encode::request(&mut self.bytes, [b"SELECT", IntText::new(db as i64).as_bytes()]);
         self.offset += (self.bytes.len() - start) as u64;
         self.selected = Some(db);
     }
@@ -186,21 +187,6 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 /// Room for encoded commands that is kept when they were taken.
 const KEPT: usize = 1 << 20;
-
-/// Appends a command in the form in which requests are sent.
-pub fn encode<'a>(out: &mut Vec<u8>, count: usize, words: impl Iterator<Item = &'a [u8]>) {
-    let header = |out: &mut Vec<u8>, kind: u8, count: usize| {
-        out.push(kind);
-        out.extend_from_slice(IntText::new(count as i64).as_bytes());
-        out.extend_from_slice(b"\r\n");
-    };
-    header(out, b'*', count);
-    for word in words {
-        header(out, b'$', word.len());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -95,7 +95,7 @@ impl Out<'_> {
 
     fn put(&mut self, words: &[&[u8]]) -> Result<(), SinkError> {
         self.command.clear();
-        engine::stream::encode(&mut self.command, words.len(), words.iter().copied());
+        resp::encode::request(&mut self.command, words);
         self.batches.push(0, &[&self.command]);
         if self.batches.len() >= aof::record::BATCH_MAX { self.pass_on() } else { Ok(()) }
     }

@@ -894,12 +894,8 @@ impl Replica {
     }
 
     fn command(&mut self, words: &[&[u8]]) {
-        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            bytes.extend_from_slice(word);
-            bytes.extend_from_slice(b"\r\n");
-        }
+        let mut bytes = Vec::new();
+        resp::encode::request(&mut bytes, words);
         self.outputs.push_back(Output::Send(bytes));
     }
 

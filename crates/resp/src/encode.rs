@@ -299,6 +299,20 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Appends a request in the form in which clients and masters send it, and logs keep it.
+#[inline]
+pub fn request<W: AsRef<[u8]>>(
+    out: &mut Vec<u8>,
+    words: impl IntoIterator<Item = W, IntoIter: ExactSizeIterator>,
+) {
+    let words = words.into_iter();
+    let mut writer = Writer::new(out, Protocol::Resp2);
+    writer.array(words.len());
+    for word in words {
+        writer.bulk(word.as_ref());
+    }
+}
+
 /// The length of the longest `<kind><integer>\r\n`.
 const HEADER_MAX: usize = IntText::MAX_LEN + 3;
 

@@ -106,12 +106,8 @@ impl Client {
 
     /// Sends a request and returns what is answered, which may be an error.
     pub(crate) fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<Value, String> {
-        let mut request = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            request.extend_from_slice(format!("${}\r\n", word.as_ref().len()).as_bytes());
-            request.extend_from_slice(word.as_ref());
-            request.extend_from_slice(b"\r\n");
-        }
+        let mut request = Vec::new();
+        resp::encode::request(&mut request, words);
         let lost =
             |reason: &dyn fmt::Display| format!("the connection to {} is lost: {reason}", self.address);
         self.stream.write_all(&request).map_err(|error| lost(&error))?;
