@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
@@ -108,45 +108,35 @@ pub(crate) fn write_pieces(
     counter: Rc<Cell<u64>>,
     write: impl FnOnce(&mut dyn Sink) -> Result<u64, SinkError>,
 ) -> Result<Written, String> {
-    let mut sink = PieceSink { pipe, buffer: Vec::with_capacity(BUFFER), written: Rc::clone(&counter) };
+    let mut sink = PieceSink(BufWriter::with_capacity(BUFFER, Pieces { pipe, written: Rc::clone(&counter) }));
     let keys = write(&mut sink).map_err(|error| error.reason)?;
-    sink.flush().map_err(|error| error.reason)?;
+    sink.0.flush().map_err(|error| error.to_string())?;
     Ok(Written { keys, bytes: counter.get() })
 }
 
 /// The way to a process that takes what is written piece by piece.
-struct PieceSink<'a> {
-    pipe: &'a UnixStream,
-    buffer: Vec<u8>,
-    written: Rc<Cell<u64>>,
-}
+struct PieceSink<'a>(BufWriter<Pieces<'a>>);
 
 impl Sink for PieceSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        if bytes.len() > BUFFER - self.buffer.len() {
-            self.flush()?;
-        }
-        if bytes.len() >= BUFFER {
-            return self.send(bytes);
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
+        self.0.write_all(bytes).map_err(|error| SinkError { reason: error.to_string() })
     }
 }
 
-impl PieceSink<'_> {
-    fn flush(&mut self) -> Result<(), SinkError> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let sent = self.send(&buffer);
-        self.buffer = buffer;
-        self.buffer.clear();
-        sent
+/// The pipe, and how much has gone into it.
+struct Pieces<'a> {
+    pipe: &'a UnixStream,
+    written: Rc<Cell<u64>>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.pipe.write(bytes)?;
+        self.written.set(self.written.get() + length as u64);
+        Ok(length)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let mut pipe = self.pipe;
-        pipe.write_all(bytes).map_err(|error| SinkError { reason: error.to_string() })?;
-        self.written.set(self.written.get() + bytes.len() as u64);
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
