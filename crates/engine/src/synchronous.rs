@@ -130,12 +130,17 @@ impl Server {
     #[cold]
     pub(crate) fn lacks_replicas(&self, now: Instant) -> bool {
         let config = &self.config;
-        let few = |least: u32, replicas: usize| (replicas as u64) < u64::from(least);
+        let good = || self.replication.primary.good_replicas(now) as u64;
         (config.min_replicas_to_write > 0
             && config.min_replicas_max_lag > 0
-            && few(config.min_replicas_to_write, self.replication.primary.good_replicas(now)))
-            || (config.synchronous_replicas > 0
-                && few(config.synchronous_replicas, self.leased_replicas(now)))
+            && good() < u64::from(config.min_replicas_to_write))
+            || self.lacks_leases(now)
+    }
+
+    /// Returns whether too few replicas were heard within the lease; without the synchronous mode none are needed.
+    pub(crate) fn lacks_leases(&self, now: Instant) -> bool {
+        let least = u64::from(self.config.synchronous_replicas);
+        least > 0 && (self.leased_replicas(now) as u64) < least
     }
 
     /// Returns the offset that enough replicas have come up to.

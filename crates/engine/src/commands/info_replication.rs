@@ -104,7 +104,7 @@ fn synchronous(cx: &Cx<'_>, fields: &mut Fields) {
         return;
     }
     let leased = server.leased_replicas(cx.now.instant);
-    let refuses = leased < config.synchronous_replicas as usize;
+    let refuses = server.lacks_leases(cx.now.instant);
     let waiting =
         |session: &crate::Session| session.held.iter().map(|held| u64::from(held.replies)).sum::<u64>();
     let waiting = waiting(cx.session) + server.sessions.iter().map(waiting).sum::<u64>();
