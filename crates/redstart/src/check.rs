@@ -9,17 +9,17 @@ mod input;
 mod log;
 mod redis_names;
 mod snapshot;
-pub(crate) mod text;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use log::{BreakKind, Part};
 pub(crate) use redis_names::{redis_check_aof, redis_check_rdb};
-use text::{count, size, time};
+
+use crate::confirmed::confirmed;
+use crate::text::{count, size, time};
 
 const FINE: u8 = 0;
 const BROKEN: u8 = 1;
@@ -219,12 +219,4 @@ fn shorten(part: &Part, offset: u64, last: bool, yes: bool) -> Result<u8, String
     let kept = cut::cut(&part.path, offset).map_err(|error| format!("{path}: {error}"))?;
     say!("{path} was cut to {}; the rest is in {}.", count(offset, "byte"), kept.display());
     Ok(FINE)
-}
-
-/// Asks whether to go on.
-pub(crate) fn confirmed() -> bool {
-    let _ = write!(io::stdout(), "Continue? [y/N]: ");
-    let mut answer = String::new();
-    let asked = io::stdout().flush().and_then(|()| io::stdin().read_line(&mut answer));
-    asked.is_ok() && answer.starts_with(['y', 'Y'])
 }

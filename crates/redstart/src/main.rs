@@ -10,7 +10,9 @@ macro_rules! say {
 }
 
 mod check;
+mod confirmed;
 mod recover;
+mod text;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

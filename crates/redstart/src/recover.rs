@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use client::{Address, Client, Credentials, Info};
 use verify::Verdict;
 
-use crate::check::confirmed;
-use crate::check::text::{count, grouped, size};
+use crate::confirmed::confirmed;
+use crate::text::{count, grouped, size};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;

@@ -9,7 +9,7 @@ use aof::{Check, Verdict};
 
 use super::input::Input;
 use super::snapshot;
-use super::text::{count, grouped, shown, size, table, time};
+use crate::text::{count, grouped, shown, size, table, time};
 
 /// One file of a log.
 pub(crate) struct Part {

@@ -9,8 +9,9 @@ use base::version::REDIS_VERSION;
 use rdb::check::Report;
 
 use super::log::{self, Break, BreakKind, Found};
-use super::text::shown;
-use super::{confirmed, cut, snapshot};
+use super::{cut, snapshot};
+use crate::confirmed::confirmed;
+use crate::text::shown;
 
 /// How a check ended early.
 struct Stop;

@@ -8,7 +8,7 @@ use keyspace::Limits;
 use rdb::check::{Checker, Report};
 
 use super::input::Input;
-use super::text::{count, grouped, shown, size, table, time};
+use crate::text::{count, grouped, shown, size, table, time};
 
 /// Returns what is in the snapshot of that name.
 pub(crate) fn check(path: &Path) -> io::Result<(u64, Report)> {
