@@ -141,8 +141,9 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
         return Ok(());
     }
     let line = format!("REPLICAOF {host}:{port} enabled (user request from '{}')", client_line(cx));
-    cx.server.log(LogLevel::Notice, line);
     follow(cx, Follow { target: Some((host, port)), accept_empty, hand_over: false });
+    // It is the replica that says so, as in Redis.
+    cx.server.log(LogLevel::Notice, line);
     out.ok();
     Ok(())
 }

@@ -49,6 +49,27 @@ fn a_replica_is_read_only() {
     assert_eq!(replica.ask("GET k"), "\"1\"");
 }
 
+#[test]
+fn the_kernel_and_the_log_know_the_role() {
+    let mut site =
+        Site::start(ours(), &["--oom-score-adj", "absolute", "--oom-score-adj-values", "100 200 300"]);
+    let score = format!("/proc/{}/oom_score_adj", site.server.child.id());
+    let score = || fs::read_to_string(&score).expect("a score").trim().to_owned();
+    assert_eq!(score(), "100");
+    assert_eq!(site.ask("REPLICAOF 127.0.0.1 1"), "+OK");
+    site.server.wait_for_log(":S ");
+    assert_eq!(score(), "200");
+    assert_eq!(site.ask("REPLICAOF NO ONE"), "+OK");
+    site.server.wait_for_log("MASTER MODE enabled");
+    assert_eq!(score(), "100");
+    let log = site.server.log();
+    let role = |text: &str| {
+        let line = log.lines().find(|line| line.contains(text)).expect(text);
+        line.split_once(':').and_then(|(_, line)| line.chars().next())
+    };
+    assert_eq!((role("REPLICAOF 127.0.0.1:1 enabled"), role("MASTER MODE enabled")), (Some('S'), Some('M')));
+}
+
 fn converge_key(site: &mut Site, request: &str, reply: &str) {
     site.server.wait_until(&format!("{request} is {reply}"), |server| server.ask(request) == reply);
 }
