@@ -49,18 +49,19 @@ pub struct Edit<'a, T: Kind> {
 }
 
 impl<'a, T: Kind> Edit<'a, T> {
+    #[inline]
     pub(crate) fn open(
         mut found: Occupied<'a, Entry>,
         recorder: &'a mut Recorder,
         db: usize,
         created: bool,
     ) -> Result<Edit<'a, T>, WrongType> {
-        match found.get().payload() {
-            Payload::Word(word) if T::of(&word).is_some() => {}
-            _ => return Err(WrongType),
+        // The entry holds plain bytes meanwhile: there is nothing to drop if the edit is forgotten.
+        let Some(value) = found.get_mut().lend_word() else { return Err(WrongType) };
+        if T::of(&value).is_none() {
+            found.get_mut().put_word(value);
+            return Err(WrongType);
         }
-        // The entry holds an integer meanwhile: no allocation, and nothing to drop if the edit is forgotten.
-        let Some(value) = found.get_mut().set_word(Value::Int(0)) else { unreachable!("checked above") };
         Ok(Edit { value: T::unwrap(value), found: Some(found), recorder, db, created, changed: false })
     }
 
@@ -109,6 +110,7 @@ impl<T: Kind> DerefMut for Edit<'_, T> {
 }
 
 impl<T: Kind> Drop for Edit<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         let (Some(mut found), Some(value)) = (self.found.take(), self.value.take()) else { return };
         if value.is_empty() {
@@ -120,7 +122,7 @@ impl<T: Kind> Drop for Edit<'_, T> {
         } else {
             let mut value = value.wrap();
             self.recorder.retire(&mut value);
-            found.get_mut().set_word(value);
+            found.get_mut().put_word(value);
         }
     }
 }

@@ -183,12 +183,12 @@ impl<'a> Keys<'a> {
 
     /// Opens the collection at `key` for change, creating an empty one if the key is missing.
     pub fn edit_or_create<T: Kind>(&mut self, key: &[u8]) -> Result<Edit<'_, T>, WrongType> {
-        let (db, age) = (self.db, self.initial_age());
+        let (db, aging, now_ms) = (self.db, self.space.aging, self.now_ms);
         match self.slot(key) {
             (Slot::Occupied(found), recorder) => Edit::open(found, recorder, db, false),
             (Slot::Vacant(vacant), recorder) => {
                 let mut entry = Entry::with_word(key, T::empty().wrap(), None);
-                entry.set_age(age);
+                entry.set_age(evict::initial_age(aging, now_ms));
                 Edit::open(vacant.insert(entry), recorder, db, true)
             }
         }

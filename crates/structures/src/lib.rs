@@ -23,5 +23,5 @@ pub use listpack::{Item, Listpack};
 pub use member::Member;
 pub use quicklist::{Fill, Quicklist};
 pub use ranked::{LexBound, RankedSet, ScoreBound};
-pub use record::{INLINE_MAX, Payload, Record, Word, WordMut, WordRef};
+pub use record::{INLINE_MAX, Payload, Record, Word, WordRef};
 pub use thin::{Blob, Pair};

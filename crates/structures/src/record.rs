@@ -21,7 +21,7 @@ use std::alloc::{self, Layout};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
 use crate::dict::Entry;
@@ -136,21 +136,6 @@ impl<W: Word> Record<W> {
         Some(unsafe { std::slice::from_raw_parts_mut(self.payload_start(), self.payload_len()) })
     }
 
-    /// Returns the word for change in place, or nothing if the record holds bytes.
-    ///
-    /// The word is out of the record until the guard drops; a guard that is leaked leaves eight meaningless bytes.
-    #[inline]
-    pub fn word_mut(&mut self) -> Option<WordMut<'_, W>> {
-        let tag = self.tag();
-        if tag == BYTES_TAG {
-            return None;
-        }
-        // SAFETY: the tag and the bits were written together; clearing the tag makes this the only owner.
-        let word = unsafe { W::join(tag, self.bits()) };
-        self.set_tag(BYTES_TAG);
-        Some(WordMut { word: ManuallyDrop::new(word), record: self })
-    }
-
     /// Takes the word out, leaving empty bytes; nothing if the record holds bytes.
     pub fn take_word(&mut self) -> Option<W> {
         let word = self.disown_word()?;
@@ -180,9 +165,37 @@ impl<W: Word> Record<W> {
     #[inline]
     pub fn set_word(&mut self, word: W) -> Option<W> {
         let old = self.disown_word();
-        self.reshape(self.has_stamp(), WORD);
-        self.write_word(word);
+        if old.is_some() {
+            // One word fits where another was.
+            self.put_word(word);
+        } else {
+            self.reshape(self.has_stamp(), WORD);
+            self.write_word(word);
+        }
         old
+    }
+
+    /// Takes the word out for change; nothing if the record holds bytes.
+    ///
+    /// The record holds eight meaningless bytes until [`Record::put_word`] gives it a word again.
+    #[inline]
+    pub fn lend_word(&mut self) -> Option<W> {
+        self.disown_word()
+    }
+
+    /// Makes `word` the value of a record whose word was lent.
+    ///
+    /// # Panics
+    /// If the record does not hold eight bytes.
+    #[inline]
+    pub fn put_word(&mut self, word: W) {
+        assert!(self.tag() == BYTES_TAG && self.payload_len() == WORD, "the place of a word is free");
+        let (tag, bits) = word.split();
+        debug_assert!((1..=31).contains(&tag), "a word's tag is 1 to 31");
+        // SAFETY: with eight bytes of payload the allocation ends with a word's aligned place. Only those eight bytes
+        // change, so that all of the payload stays initialised.
+        unsafe { self.word_start().write(bits) };
+        self.set_tag(tag);
     }
 
     /// Makes `bytes` the value and `stamp` the stamp in one move, and returns the word that was.
@@ -382,7 +395,7 @@ impl<W: Word> Record<W> {
         let (tag, bits) = word.split();
         debug_assert!((1..=31).contains(&tag), "a word's tag is 1 to 31");
         // SAFETY: the payload has eight bytes, and rounding adds those between its start and the aligned word. They
-        // are zeroed so that the payload is initialised even if it is read as bytes, after a guard was leaked.
+        // are zeroed so that the payload is initialised even if it is read as bytes, while the word is lent.
         unsafe {
             self.payload_start().cast::<u64>().write_unaligned(0);
             self.word_start().write(bits);
@@ -546,37 +559,6 @@ impl<'a, W> Deref for WordRef<'a, W> {
     #[inline]
     fn deref(&self) -> &W {
         &self.word
-    }
-}
-
-/// An exclusive view of a record's word, which goes back into the record when this drops.
-pub struct WordMut<'a, W: Word> {
-    word: ManuallyDrop<W>,
-    record: &'a mut Record<W>,
-}
-
-impl<W: Word> Deref for WordMut<'_, W> {
-    type Target = W;
-
-    #[inline]
-    fn deref(&self) -> &W {
-        &self.word
-    }
-}
-
-impl<W: Word> DerefMut for WordMut<'_, W> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut W {
-        &mut self.word
-    }
-}
-
-impl<W: Word> Drop for WordMut<'_, W> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: taken once, here, and not touched again.
-        let word = unsafe { ManuallyDrop::take(&mut self.word) };
-        self.record.write_word(word);
     }
 }
 

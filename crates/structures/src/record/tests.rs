@@ -126,9 +126,10 @@ fn every_change_of_shape_keeps_the_rest() {
                         value = Value::Bytes(Vec::new());
                     }
                 }
-                9 => match (record.word_mut(), &mut value) {
-                    (Some(mut guard), Value::Word(model)) => {
-                        *guard = word.clone();
+                9 => match (record.lend_word(), &mut value) {
+                    (Some(lent), Value::Word(model)) => {
+                        assert_eq!(lent, *model);
+                        record.put_word(word.clone());
                         *model = word;
                     }
                     (None, Value::Bytes(_)) => (),
@@ -190,13 +191,22 @@ fn a_change_within_the_rounded_size_stays_in_place() {
 }
 
 #[test]
-fn a_leaked_guard_leaves_bytes_and_leaks_the_word() {
+fn a_lent_word_leaves_bytes_and_is_its_borrowers() {
     for key in [&b"k"[..], b"", b"1234567", b"12345678"] {
         let shared = Arc::new(Vec::new());
         let mut record = Record::with_word(key, Thing::Shared(shared.clone()), None);
-        std::mem::forget(record.word_mut());
+        let lent = record.lend_word();
         assert_eq!(record.bytes().map(<[u8]>::len), Some(8));
+        assert_eq!(record.lend_word(), None);
         drop(record);
         assert_eq!(Arc::strong_count(&shared), 2);
+        drop(lent);
+        assert_eq!(Arc::strong_count(&shared), 1);
     }
+}
+
+#[test]
+#[should_panic(expected = "the place of a word is free")]
+fn a_word_is_put_only_where_one_was() {
+    Record::<Thing>::with_bytes(b"key", b"bytes", None).put_word(Thing::Shared(Arc::default()));
 }
