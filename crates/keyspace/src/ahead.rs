@@ -57,22 +57,38 @@ impl Ahead {
 }
 
 impl Keyspace {
-    /// Expects that `key` of database `db` will be asked for; keys come in the order of their addresses.
+    /// Expects that `keys` of database `db` will be asked for; they come in the order of their addresses.
     #[inline]
-    pub fn expect(&mut self, db: usize, key: &[u8]) {
-        if key.len() > KEY_MAX {
-            return;
+    pub fn expect<'k>(&mut self, db: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        let table = &self.dbs[db].table;
+        let (mut last, mut hash) = (&b""[..], None);
+        for key in keys {
+            if key.len() > KEY_MAX {
+                continue;
+            }
+            // Commands on one and the same key often come together.
+            let hash = match hash {
+                Some(hash) if is_same(key, last) => hash,
+                _ => {
+                    last = key;
+                    let new = self.seed.hash(key);
+                    table.prefetch(new);
+                    *hash.insert(new)
+                }
+            };
+            let address = key.as_ptr().addr();
+            self.ahead.keys.push(Expected { address, len: key.len() as u32, db: db as u32, hash });
         }
-        let hash = self.seed.hash(key);
-        self.dbs[db].table.prefetch(hash);
-        let address = key.as_ptr().addr();
-        self.ahead.keys.push(Expected { address, len: key.len() as u32, db: db as u32, hash });
     }
 
     /// Asks for the entries of what is expected.
     pub fn fetch_expected(&mut self) {
+        let mut last = None;
         for expected in &self.ahead.keys[self.ahead.fetched..] {
-            self.dbs[expected.db as usize].table.prefetch_entry(expected.hash);
+            if last != Some((expected.hash, expected.db)) {
+                self.dbs[expected.db as usize].table.prefetch_entry(expected.hash);
+            }
+            last = Some((expected.hash, expected.db));
         }
         self.ahead.fetched = self.ahead.keys.len();
     }
@@ -85,6 +101,12 @@ impl Keyspace {
     }
 }
 
+/// Returns whether two keys are the same; most that differ do so at their ends.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.last() == b.last() && a == b
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,13 +114,30 @@ mod tests {
     use crate::keys::Stamp;
 
     #[test]
+    fn a_key_that_comes_again_is_hashed_as_itself() {
+        let mut space = Keyspace::new(1, 7);
+        let long = [b'x'; KEY_MAX + 1];
+        let keys = [&b"one"[..], b"one", &long, b"one", b"two", b"", b"", b"one"];
+        let text = keys.concat();
+        let mut at = 0;
+        let keys = keys.map(|key| {
+            at += key.len();
+            &text[at - key.len()..at]
+        });
+        space.expect(0, keys.into_iter());
+        space.fetch_expected();
+        for key in keys {
+            let seed = space.seed;
+            assert_eq!(space.ahead.hash(&seed, key), seed.hash(key));
+        }
+    }
+
+    #[test]
     fn expected_and_unexpected_keys_are_found_alike() {
         let mut space = Keyspace::new(2, 7);
         let text = b"alpha beta gamma delta".to_vec();
         let keys: Vec<&[u8]> = text.split(|b| *b == b' ').collect();
-        for key in &keys {
-            space.expect(0, key);
-        }
+        space.expect(0, keys.iter().copied());
         space.fetch_expected();
         // One after the other, one of them twice, one never, and some that nobody expected.
         for (key, value) in

@@ -498,11 +498,7 @@ impl Node {
 /// Expects the keys of the requests from `first` on: the word after a command's name usually is one.
 #[inline]
 pub(crate) fn expect_keys(keyspace: &mut Keyspace, db: usize, batch: &Batch, first: usize, bytes: &[u8]) {
-    for index in first..batch.len() {
-        if let Some(key) = batch.request(index, bytes).0.get(1) {
-            keyspace.expect(db, key);
-        }
-    }
+    keyspace.expect(db, (first..batch.len()).filter_map(|index| batch.request(index, bytes).0.get(1)));
 }
 
 /// Returns the reading of the clocks that will be due in so many microseconds.
