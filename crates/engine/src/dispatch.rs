@@ -26,6 +26,8 @@ pub struct Engine {
     pub(crate) schedule: crate::periodic::Schedule,
     /// The database with which the next expiry cycle begins.
     pub(crate) expire_db: usize,
+    /// The reading of the host's counter when the last command ended, while nothing that takes time came after it.
+    pub(crate) ticked: Option<u64>,
 }
 
 /// What became of a request.
@@ -77,7 +79,8 @@ impl Engine {
             propagation: Default::default(),
             browser_logged: None,
         };
-        let mut engine = Engine { keyspace, server, schedule: Default::default(), expire_db: 0 };
+        let mut engine =
+            Engine { keyspace, server, schedule: Default::default(), expire_db: 0, ticked: None };
         engine.server.limit_clients();
         if let Some((host, port)) = engine.server.config.replicaof.clone() {
             let host = String::from_utf8_lossy(&host).into_owned();
@@ -124,6 +127,30 @@ impl Engine {
 
     /// Executes one request of a session that was taken out of the table of sessions.
     pub fn execute(
+        &mut self,
+        now: Now,
+        host: &dyn Host,
+        session: &mut Session,
+        request: Request<'_>,
+    ) -> Outcome {
+        self.forget_ticks();
+        self.execute_next(now, host, session, request)
+    }
+
+    /// Returns a reading of the host's counter: that of the end of the last command, if nothing came after it.
+    #[inline]
+    pub fn ticks(&self, host: &dyn Host) -> u64 {
+        self.ticked.unwrap_or_else(|| host.ticks())
+    }
+
+    /// Says that something takes time before the next command, which is not to be counted as the command's.
+    #[inline]
+    pub fn forget_ticks(&mut self) {
+        self.ticked = None;
+    }
+
+    /// Executes one request right after another: the counter's reading at the end of that is the one at its beginning.
+    pub fn execute_next(
         &mut self,
         now: Now,
         host: &dyn Host,
@@ -200,6 +227,7 @@ impl Engine {
         if request.is_empty() {
             return Ok(());
         }
+        self.forget_ticks();
         let row = self.find(request).map_err(|error| error.message().into_owned())?;
         if !row.takes(request.len()) {
             return Err(Error::Arity(row.name.clone().into()).message().into_owned());
@@ -306,7 +334,10 @@ impl Engine {
             true => self.written_here(session, row, request),
             false => Vec::new(),
         };
-        let start = host.ticks();
+        let start = match mode {
+            Mode::Direct => self.ticks(host),
+            Mode::Retry | Mode::Transaction => host.ticks(),
+        };
         let mut buffer = std::mem::take(&mut session.out);
         let before = buffer.len();
         let failed = {
@@ -331,7 +362,10 @@ impl Engine {
         if listens {
             self.note(db, dirty, row, request, failed);
         }
-        let spent = host.ticks().saturating_sub(start);
+        let end = host.ticks();
+        let spent = end.saturating_sub(start);
+        let quiet = !(listens || listened) && self.keyspace.recorder.has_nothing_to_settle();
+        self.ticked = if quiet { Some(end) } else { None };
         self.server.account(now, session, row, request, spent, failed, mode);
         mute(session, before);
         self.commit(session);

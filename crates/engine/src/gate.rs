@@ -44,6 +44,7 @@ pub fn check(
         return Err(Error::text("ERR Command not allowed inside a transaction"));
     }
     if engine.server.config.maxmemory != 0 {
+        engine.forget_ticks();
         memory(engine, host, session, row, now.unix_ms())?;
     }
     let asks = session.origin == Origin::Client;

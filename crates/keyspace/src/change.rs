@@ -108,6 +108,12 @@ impl Recorder {
         self.changes.push(Change { db, key: key.into(), class, event });
     }
 
+    /// Returns whether nothing follows from what was recorded: no change that somebody hears of, and nothing to free.
+    #[inline]
+    pub fn has_nothing_to_settle(&self) -> bool {
+        self.changes.is_empty() && self.garbage.is_empty()
+    }
+
     /// Takes the memory of a table that `value` has outgrown, so that it is not freed on the command path.
     #[inline]
     pub fn retire(&mut self, value: &mut crate::Value) {

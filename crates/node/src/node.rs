@@ -145,10 +145,11 @@ impl Node {
         let mut inputs = inputs;
         while !inputs.is_empty() {
             let count = self.look_ahead(buffer, inputs);
+            self.engine.forget_ticks();
             for (index, input) in inputs[..count].iter().enumerate() {
                 let decoded = self.decoded[index].clone();
                 self.take_input(now_there, host, input.link, &buffer[input.start..input.end], decoded);
-                let spent = host.ticks() - start;
+                let spent = self.engine.ticks(host).saturating_sub(start);
                 if spent > NOW_VALID_US {
                     now_there = later(now, spent);
                 }
@@ -326,6 +327,8 @@ impl Node {
         let Some(Some(link)) = self.links.get_mut(id.0 as usize) else { return };
         link.stall = Stall::No;
         let input = std::mem::take(&mut link.input);
+        // Taking it may have moved all of it.
+        self.engine.forget_ticks();
         let used = self.run(now, host, id, &input, 0..0);
         let left = input.len() - used;
         if left == 0 {
@@ -399,6 +402,7 @@ impl Node {
                 next_batch.clear();
                 next_batch.scan(bytes, at, LOOK_AHEAD);
                 (decoded, goes_on) = (0..next_batch.len(), true);
+                engine.forget_ticks();
                 if next_batch.len() > 1 {
                     engine.keyspace.expect_nothing();
                     expect_keys(&mut engine.keyspace, session.db, next_batch, 0, bytes);
@@ -422,7 +426,7 @@ impl Node {
                     }
                 },
             };
-            match engine.execute(now, host, &mut session, request) {
+            match engine.execute_next(now, host, &mut session, request) {
                 Outcome::Done if engine.server.persistence.take_fork_wish() => {
                     // The snapshot is of this moment: what follows waits for the fork.
                     at = end;
@@ -463,6 +467,7 @@ impl Node {
     }
 
     fn take_effects(&mut self, now: Now, host: &dyn Host) {
+        self.engine.forget_ticks();
         for effect in std::mem::take(&mut self.engine.server.effects) {
             match effect {
                 Effect::Unblocked(id) => self.resume(now, host, id),

@@ -8,4 +8,5 @@ mod holding;
 mod propagation;
 mod replicating;
 mod scanning;
+mod timing;
 mod world;
