@@ -109,7 +109,11 @@ impl Block {
             let content = self.content();
             let mut to = content.add(at);
             for part in parts {
-                ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                match part.len() {
+                    // Heads and lengths mostly are one byte.
+                    1 => *to = part[0],
+                    len => ptr::copy_nonoverlapping(part.as_ptr(), to, len),
+                }
                 to = to.add(part.len());
             }
             content.cast::<u32>().write_unaligned((new_len as u32).to_le());
