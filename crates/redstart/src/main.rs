@@ -1,4 +1,4 @@
-//! The one binary: `redstart server`, `redstart check` and `redstart recover`, or the same under the names of Redis' programs.
+//! The one binary: `redstart server`, `redstart cli`, `redstart check` and `redstart recover`, or the same under the names of Redis' programs.
 #![forbid(unsafe_code)]
 
 /// Prints a line; nobody is left to be told when that fails, and what is asked for is done nevertheless.
@@ -36,10 +36,12 @@ fn main() -> ExitCode {
     match name.as_str() {
         "redis-check-aof" | "valkey-check-aof" => return check::redis_check_aof(&name, &args),
         "redis-check-rdb" | "valkey-check-rdb" => return check::redis_check_rdb(&name, &args),
+        "redis-cli" | "valkey-cli" => return cli::repl::main(&name, &args),
         _ => {}
     }
     match args.first().map(Vec::as_slice) {
         Some(b"server") => server("redstart server", &args[1..]),
+        Some(b"cli") => cli::repl::main("redstart cli", &args[1..]),
         Some(b"check") => check::run(&args[1..]),
         Some(b"recover") => recover::run(&args[1..]),
         Some(b"-v" | b"--version") => {
@@ -110,6 +112,8 @@ redstart - an in-memory store that speaks the Redis protocol
 
 Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-server takes them
        redstart server --help                      more about these arguments
+       redstart cli [OPTION ...] [COMMAND ...]     ask a server; arguments as redis-cli takes them
+       redstart cli --help                         more about these arguments
        redstart check aof PATH [--fix]             what is in a log, and where it breaks
        redstart check rdb FILE                     what is in a snapshot, and where it breaks
        redstart check --help                       more about checks
@@ -118,5 +122,5 @@ Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-ser
        redstart --version
        redstart --help
 
-Under the names redis-server, redis-check-aof and redis-check-rdb (links will do) it takes the place of these programs.
+Under the names redis-server, redis-cli, redis-check-aof and redis-check-rdb (links will do) it takes the place of these programs.
 ";
