@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["base", "config", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
+    ("cli", &["base", "resp"]),
     ("testkit", &[]),
     (
         "simulator",
@@ -36,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "testkit",
         ],
     ),
-    ("redstart", &["aof", "base", "config", "keyspace", "rdb", "resp", "server"]),
+    ("redstart", &["aof", "base", "cli", "config", "keyspace", "rdb", "resp", "server"]),
     ("xtask", &["base", "simulator", "testkit"]),
 ];
 

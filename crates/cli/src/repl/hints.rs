@@ -69,7 +69,10 @@ fn sequence(arguments: &[Argument], words: &[&str], after: &[&Argument]) -> Opti
             let step = any_order(&arguments[i..i + run], left, &behind);
             progress.used += step.used;
             progress.complete &= step.complete;
-            progress.rest.extend(step.rest);
+            // What was left out before other words can no longer be given.
+            if progress.used == words.len() {
+                progress.rest.extend(step.rest);
+            }
             i += run;
         }
     }
@@ -89,9 +92,12 @@ fn any_order(run: &[Argument], words: &[&str], after: &[&Argument]) -> Progress 
             open.iter().position(|argument| !reserved && begins_freely(argument))
         };
         let Some(place) = spelled.or_else(free) else { break };
-        let others: Vec<_> = open.iter().copied().chain(after.iter().copied()).collect();
-        let Some(step) = given(open[place], left, &others).filter(|step| step.used > 0) else { break };
-        open.remove(place);
+        let argument = open.remove(place);
+        let others: Vec<_> = open.iter().chain(after).copied().collect();
+        let Some(step) = given(argument, left, &others).filter(|step| step.used > 0) else {
+            open.insert(place, argument);
+            break;
+        };
         progress.used += step.used;
         progress.complete &= step.complete;
         progress.rest.extend(step.rest);

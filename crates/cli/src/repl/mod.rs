@@ -56,7 +56,7 @@ pub fn main(name: &str, args: &[Vec<u8>]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Version) => {
-            println!("{name} {REDIS_VERSION} (redstart {VERSION})");
+            println!("{}", version_text(name));
             return ExitCode::SUCCESS;
         }
         Err(complaint) => {
@@ -173,10 +173,19 @@ fn standard_input() -> Result<Vec<u8>, Stop> {
     }
 }
 
+/// Returns the version under either name: that of Redis under the name of Redis' client.
+fn version_text(name: &str) -> String {
+    match name.ends_with("-cli") {
+        true => format!("{name} {REDIS_VERSION} (redstart {VERSION})"),
+        false => format!("{name} {VERSION} (compatible with Redis {REDIS_VERSION})"),
+    }
+}
+
 fn help_text(name: &str) -> String {
+    let version = version_text(name);
     format!(
         "\
-{name} {VERSION} - a client for servers that speak the Redis protocol
+{version}
 
 Usage: {name} [OPTION ...] [COMMAND [ARGUMENT ...]]
        Without a command, commands are read from the terminal or the standard input; \"help\" says more there.

@@ -222,17 +222,17 @@ mod tests {
 
     #[test]
     fn people_see_numbered_elements_indented_below_their_aggregate() {
-        let expected = "\
- 1) 1# \"a\" => 
-          1) (integer) 1
-          2) (nil)
-    2# (integer) 2 => 1~ (true)
- 2) (double) 1.5
- 3) (error) ERR x
- 4) (empty push)
-";
+        let expected = [
+            r#" 1) 1# "a" => "#,
+            "       1) (integer) 1",
+            "       2) (nil)",
+            "    2# (integer) 2 => 1~ (true)",
+            " 2) (double) 1.5",
+            " 3) (error) ERR x",
+            " 4) (empty push)",
+        ];
         let text = shown(|out| formatted(out, &nested(), ""));
-        assert_eq!(text.lines().take(7).map(|line| format!("{line}\n")).collect::<String>(), expected);
+        assert_eq!(text.lines().take(7).collect::<Vec<_>>(), expected);
         assert!(text.ends_with("10) (empty push)\n"));
     }
 
