@@ -311,8 +311,14 @@ impl Lines {
         let complaint = match args {
             [set, name, ..] if set.eq_ignore_ascii_case(b":set") => {
                 match name.to_ascii_lowercase().as_slice() {
-                    b"hints" => return Ok(self.set_hints(true)),
-                    b"nohints" => return Ok(self.set_hints(false)),
+                    b"hints" => {
+                        self.set_hints(true);
+                        return Ok(());
+                    }
+                    b"nohints" => {
+                        self.set_hints(false);
+                        return Ok(());
+                    }
                     _ => format!("preference '{}'", shown(name)),
                 }
             }

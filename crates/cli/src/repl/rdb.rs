@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_snapshot_ends_by_length_or_by_mark() {
         let mark = "m".repeat(MARK_LEN);
-        let streams = [format!("\n\n$3\r\nabc"), format!("$EOF:{mark}\r\nabc{mark}")];
+        let streams = ["\n\n$3\r\nabc".to_string(), format!("$EOF:{mark}\r\nabc{mark}")];
         for stream in streams {
             let mut input = stream.as_bytes();
             let announced = announcement(&mut input).unwrap_or_else(|_| panic!("{stream}"));
