@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// Returns whether our log has everything up to an offset on the disk.
-    fn has_logged(&self, offset: u64) -> bool {
+    pub(crate) fn has_logged(&self, offset: u64) -> bool {
         let log = &self.persistence.log;
         // Before its first base is on the disk a log holds nothing, whatever its file has.
         log.enabled && !log.starting && log.durable >= offset
@@ -81,7 +81,9 @@ impl Engine {
         for id in self.server.waiting.awaiting_acks() {
             let session = self.server.sessions.get(id);
             let Some(acks) = session.and_then(|session| session.blocked.as_ref()?.acks) else { continue };
-            if acks.logs.is_some_and(|logs| logs > 0) && !self.server.persistence.log.enabled {
+            if session.is_some_and(|session| session.blocked.as_ref().is_some_and(|b| b.lock.is_some())) {
+                self.look_at_grant(id, now);
+            } else if acks.logs.is_some_and(|logs| logs > 0) && !self.server.persistence.log.enabled {
                 self.server.unblock_with_error(id, LOG_IS_OFF);
             } else if self.server.progress(&acks).met {
                 self.unblock(id, now, on_timeout);

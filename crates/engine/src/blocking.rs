@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use base::time::Instant;
 
 use crate::acks::Acks;
+use crate::locks::LockWait;
+use crate::locks::queue::Queues;
 use crate::session::{OwnedRequest, SessionId};
 
 /// What a blocked client is told when its time is up.
@@ -30,6 +32,8 @@ pub struct Blocked {
     pub on_timeout: OnTimeout,
     /// What replicas and the log are to have (WAIT, WAITAOF).
     pub acks: Option<Acks>,
+    /// The lock that was asked for (LOCK.ACQUIRE).
+    pub lock: Option<LockWait>,
 }
 
 /// A key that changed, with those who wait for it in order of arrival.
@@ -46,6 +50,8 @@ pub struct Waiting {
     /// By database; none is empty, nor is any queue.
     queues: BTreeMap<usize, BTreeMap<Box<[u8]>, VecDeque<SessionId>>>,
     deadlines: BTreeSet<(Instant, SessionId)>,
+    /// Those who wait for a lock: they are served when its key goes, not when it comes.
+    pub(crate) locks: Queues,
     /// Those who wait for replicas, or for the log.
     acks: BTreeSet<SessionId>,
     /// Keys that changed while somebody waits for them, in order.
@@ -111,6 +117,9 @@ impl Waiting {
         if blocked.acks.is_some() {
             self.acks.remove(&id);
         }
+        if let Some(LockWait::Queued { key, ticket, .. }) = &blocked.lock {
+            self.locks.leave(blocked.db, key, *ticket, id);
+        }
         if let Some(queues) = self.queues.get_mut(&blocked.db) {
             for key in &blocked.keys {
                 if let Some(queue) = queues.get_mut(key) {
@@ -132,9 +141,8 @@ impl Waiting {
     /// Notes that a key changed; does nothing when nobody waits for it.
     pub fn signal(&mut self, db: usize, key: &[u8]) {
         // Every write comes here while anybody waits for anything: what nobody waits for costs no allocation.
-        if self.queues.get(&db).is_some_and(|queues| queues.contains_key(key))
-            && !self.ready.iter().any(|(d, k)| *d == db && **k == *key)
-        {
+        let waited = self.queues.get(&db).is_some_and(|queues| queues.contains_key(key));
+        if (waited || self.locks.has(db, key)) && !self.ready.iter().any(|(d, k)| *d == db && **k == *key) {
             self.ready.push_back((db, key.into()));
         }
     }
@@ -145,6 +153,21 @@ impl Waiting {
         for key in keys {
             self.signal(db, &key);
         }
+        self.signal_locks(db);
+    }
+
+    /// Notes that any lock of a database may have gone (FLUSHDB).
+    pub(crate) fn signal_locks(&mut self, db: usize) {
+        let keys: Vec<Box<[u8]>> = self.locks.of_db(db).map(|(key, _)| key.into()).collect();
+        for key in keys {
+            self.signal(db, &key);
+        }
+    }
+
+    /// Returns whether a key that somebody waits for has changed.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Returns the next changed key with those who wait for it, first come first.

@@ -65,7 +65,16 @@ impl Cx<'_> {
         on_timeout: OnTimeout,
         request: OwnedRequest,
     ) -> Blocked {
-        Blocked { db: self.session.db, keys, request, row: self.row.id, deadline, on_timeout, acks: None }
+        Blocked {
+            db: self.session.db,
+            keys,
+            request,
+            row: self.row.id,
+            deadline,
+            on_timeout,
+            acks: None,
+            lock: None,
+        }
     }
 
     /// Returns the moment `timeout` seconds from now, as blocking commands take it: 0 = never.

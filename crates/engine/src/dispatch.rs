@@ -10,6 +10,7 @@ use crate::blocking::OnTimeout;
 use crate::cx::{Cx, Mode, on_timeout};
 use crate::effect::Effect;
 use crate::gate::{self, Verdict};
+use crate::locks::Locks;
 use crate::persistence::Persistence;
 use crate::replication::{Follow, Replication};
 use crate::server::hex_id;
@@ -60,6 +61,7 @@ impl Engine {
             sessions: Default::default(),
             pubsub: Default::default(),
             waiting: Default::default(),
+            locks: Locks::new(keyspace.seed),
             watched: Default::default(),
             monitors: Vec::new(),
             effects: Vec::new(),
@@ -174,6 +176,16 @@ impl Engine {
             }
         };
         match gate::check(self, host, session, row, request.len(), now) {
+            Ok(Verdict::Pass) if commands::lock_guards::is_guard(row) => {
+                // The command inside is asked for its own gates.
+                let inner = commands::lock_guards::guarded(self.server.table, request);
+                if let Some((inner, words)) = inner
+                    && let Err(error) = gate::check(self, host, session, inner, words.request().len(), now)
+                {
+                    self.refuse(session, Some(inner), error);
+                    return Outcome::Done;
+                }
+            }
             Ok(Verdict::Pass) => {}
             Ok(Verdict::Postpone) => {
                 session.postponed = true;
@@ -192,6 +204,10 @@ impl Engine {
         }
         self.call(now, host, session, row, request, Mode::Direct);
         if session.blocked.is_some() {
+            // On its way it may have found that a lock's lease had ended, and that it is another's turn.
+            if self.server.waiting.has_ready() {
+                self.serve_waiting(now, host, session);
+            }
             return Outcome::Blocked;
         }
         self.after_reply(session, now);
@@ -362,6 +378,9 @@ impl Engine {
         if listens {
             self.note(db, dirty, row, request, failed);
         }
+        if session.blocked.is_some() {
+            self.server.place_grant(session);
+        }
         let end = host.ticks();
         let spent = end.saturating_sub(start);
         let quiet = !(listens || listened) && self.keyspace.recorder.has_nothing_to_settle();
@@ -401,7 +420,7 @@ impl Engine {
 
     /// Applies what a reply may trigger: limits on the output buffer.
     #[inline]
-    fn after_reply(&mut self, session: &mut Session, now: Now) {
+    pub(crate) fn after_reply(&mut self, session: &mut Session, now: Now) {
         match session.reply_mode {
             ReplyMode::On | ReplyMode::Off => {}
             ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
@@ -414,6 +433,9 @@ impl Engine {
     /// Serves clients that wait for keys which changed, in the order of their arrival, until nothing changes any more.
     pub(crate) fn serve_waiting(&mut self, now: Now, host: &dyn Host, current: &mut Session) {
         while let Some(ready) = self.server.waiting.next_ready() {
+            if self.server.waiting.locks.has(ready.db, &ready.key) {
+                self.serve_lock(now, host, ready.db, &ready.key, current.id);
+            }
             for id in ready.waiting {
                 // Once the key is gone there is nothing for those behind; there may be many.
                 if !self.keyspace.dbs[ready.db].table.contains(&ready.key) {
@@ -454,17 +476,28 @@ impl Engine {
         reply: impl FnOnce(&mut Reply<'_>, OnTimeout),
     ) -> bool {
         let unblocked = self.server.unblock(id, reply);
-        if unblocked && let Some(mut session) = self.server.sessions.take(id) {
+        if unblocked {
+            self.settle_unblocked(id, now);
+        }
+        unblocked
+    }
+
+    /// Applies what the reply may trigger that ended a wait.
+    pub(crate) fn settle_unblocked(&mut self, id: SessionId, now: Now) {
+        if let Some(mut session) = self.server.sessions.take(id) {
             self.after_reply(&mut session, now);
             self.server.sessions.put(session);
         }
-        unblocked
     }
 
     /// Answers the clients whose waiting time is up.
     pub(crate) fn time_out(&mut self, now: Now) {
         while let Some(id) = self.server.waiting.overdue(now.instant) {
-            self.unblock(id, now, on_timeout);
+            if self.server.end_lock_wait(&mut self.keyspace, id, now) {
+                self.settle_unblocked(id, now);
+            } else {
+                self.unblock(id, now, on_timeout);
+            }
         }
     }
 }

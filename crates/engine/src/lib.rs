@@ -22,6 +22,7 @@ pub mod hold;
 pub mod host;
 pub mod keys_of;
 pub mod latency;
+pub mod locks;
 mod memory;
 pub mod monitor;
 pub mod multi;

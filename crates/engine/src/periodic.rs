@@ -42,12 +42,18 @@ impl Engine {
         if let Some(at) = self.server.pause.until {
             next = next.min(at);
         }
+        if let Some(at) = self.server.locks.next_deadline()
+            && self.server.counts_leases()
+            && !self.server.pause.writes()
+        {
+            next = next.min(at);
+        }
         Some(next)
     }
 
     /// Does the periodic work that is due.
     pub fn periodic(&mut self, now: Now, host: &dyn Host) {
-        self.time_out(now);
+        self.tend_locks(now, host);
         if self.server.startup_memory == 0 {
             self.server.startup_memory = host.memory_used();
         }

@@ -295,6 +295,10 @@ fn meta(server: &Server, now: Now, used_memory: usize, aof_base: bool) -> Meta {
         ("ctime", now.unix_secs().to_string()),
         ("used-mem", used_memory.to_string()),
     ];
+    let mut aux = aux;
+    if server.locks.tokens.highest() > 0 {
+        aux.push((crate::locks::TOKEN_AUX, server.locks.tokens.highest().to_string()));
+    }
     let meta = Meta { aux, aof_base, functions: server.persistence.functions.clone() };
     match server.stream_position() {
         Some((position, database)) => meta.replicated(database, position.id.as_str(), position.offset),

@@ -155,6 +155,9 @@ impl Server {
         if master.is_some() {
             self.unblock_all();
             self.end_synchronous();
+            self.locks.stop();
+        } else if self.follows() {
+            self.locks.start();
         }
         self.config.set_replicaof(master);
         let replication = &mut self.replication;
@@ -358,6 +361,7 @@ impl Engine {
             }
         }
         self.keyspace.evictor.clear();
+        self.server.locks.forget_all();
         self.server.replication.own_keys.clear();
         self.server.persistence.functions.clear();
     }
@@ -404,6 +408,9 @@ impl Engine {
     /// Puts into force what follows from having become a master or a replica, or from a link that came or went.
     pub fn replication_changed(&mut self, now: Now) {
         self.keyspace.keep_expired = self.server.keeps_expired();
+        if self.server.counts_leases() {
+            self.restart_leases(now);
+        }
         self.listen();
         self.tend_failover(now);
     }

@@ -11,6 +11,7 @@ use crate::blocking::Waiting;
 use crate::effect::Effect;
 use crate::hold::Holds;
 use crate::latency::Latency;
+use crate::locks::Locks;
 use crate::pause::Pause;
 use crate::persistence::Persistence;
 use crate::propagate::Propagation;
@@ -29,6 +30,8 @@ pub struct Server {
     pub sessions: Sessions,
     pub pubsub: PubSub,
     pub waiting: Waiting,
+    /// What is known of locks beside their keys.
+    pub locks: Locks,
     /// Sessions that WATCH a key, by database and key.
     pub watched: BTreeMap<(usize, Box<[u8]>), Vec<SessionId>>,
     pub monitors: Vec<SessionId>,

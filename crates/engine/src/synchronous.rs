@@ -113,7 +113,7 @@ impl Server {
         }
     }
 
-    fn commit_level(&self) -> Commit {
+    pub(crate) fn commit_level(&self) -> Commit {
         match self.config.synchronous_commit {
             SynchronousCommit::Received => Commit::Received,
             SynchronousCommit::Fsynced => Commit::Fsynced,

@@ -4,6 +4,7 @@ use base::rng::Rng;
 
 use crate::change::Class;
 use crate::db::Aging;
+use crate::lock::Guard;
 use crate::{Entry, Keyspace};
 
 /// Keys that may be evicted.
@@ -53,6 +54,15 @@ const SIZE_SAMPLES: usize = 16;
 const AGE_MASK: u32 = 0xff_ffff;
 /// Counter that a new key starts with, so that it is not evicted before it could be used again.
 const LFU_INIT: u8 = 5;
+
+/// How often another key is looked for where those found are locks, which are never evicted.
+const GUARDED_TRIES: usize = 100;
+
+/// Returns whether a key may be evicted: locks and fences may not, whatever the policy.
+#[inline]
+fn is_evictable(entry: &Entry) -> bool {
+    Guard::of(entry).is_none()
+}
 
 /// Returns the clock that LRU ages are read from: seconds modulo 2^24.
 fn lru_clock(now_ms: i64) -> u32 {
@@ -167,12 +177,15 @@ impl Keyspace {
             let db = self.evictor.next_db % self.dbs.len();
             self.evictor.next_db = db + 1;
             let table = &mut self.dbs[db].table;
-            let found = match scope {
-                Scope::All => table.random(&mut self.rng),
-                Scope::Volatile => table.random_marked(&mut self.rng),
-            };
-            if let Some(entry) = found {
-                return Some((db, entry.key().into()));
+            for _ in 0..GUARDED_TRIES {
+                let found = match scope {
+                    Scope::All => table.random(&mut self.rng),
+                    Scope::Volatile => table.random_marked(&mut self.rng),
+                };
+                let Some(entry) = found else { break };
+                if is_evictable(entry) {
+                    return Some((db, entry.key().into()));
+                }
             }
         }
         None
@@ -186,11 +199,19 @@ impl Keyspace {
         now_ms: i64,
     ) -> Option<(usize, Box<[u8]>)> {
         let Keyspace { dbs, rng, evictor, aging, .. } = self;
-        // Candidates may have gone or been touched since they entered the pool: two refills suffice to find one if any is left.
-        for _ in 0..3 {
+        // Candidates may have gone or been touched since they entered the pool: two refills suffice to find one if any is
+        // left, unless what was looked at may not be evicted.
+        let (mut rounds, mut guarded) = (0, false);
+        while rounds < 3 || (guarded && rounds < GUARDED_TRIES) {
+            rounds += 1;
+            guarded = false;
             for (db, this) in dbs.iter_mut().enumerate() {
                 let mut consider = |entry: &Entry| {
-                    evictor.offer(score(entry, order, *aging, now_ms), db, entry.key());
+                    if is_evictable(entry) {
+                        evictor.offer(score(entry, order, *aging, now_ms), db, entry.key());
+                    } else {
+                        guarded = true;
+                    }
                 };
                 match scope {
                     Scope::All if !this.table.is_empty() => {
@@ -205,7 +226,11 @@ impl Keyspace {
             while let Some(Candidate { db, key, .. }) = evictor.pool.pop() {
                 let Some(this) = dbs.get(db) else { continue };
                 match this.table.get(&key) {
-                    Some(entry) if scope == Scope::All || entry.stamp().is_some() => return Some((db, key)),
+                    Some(entry)
+                        if (scope == Scope::All || entry.stamp().is_some()) && is_evictable(entry) =>
+                    {
+                        return Some((db, key));
+                    }
                     _ => {}
                 }
             }

@@ -14,6 +14,13 @@ pub struct Step {
 }
 
 impl Keyspace {
+    /// Deletes a key whose time is over by some other clock than its stamp's; returns whether it was there.
+    pub fn expire_key(&mut self, db: usize, key: &[u8]) -> bool {
+        let Some(entry) = self.dbs[db].table.remove(key) else { return false };
+        self.recorder.expire(db, key, entry);
+        true
+    }
+
     /// Looks at up to `buckets` buckets that hold keys with an expiry in database `db`, and deletes the expired keys.
     pub fn expire_step(&mut self, db: usize, now_ms: i64, buckets: usize) -> Step {
         let this = &mut self.dbs[db];

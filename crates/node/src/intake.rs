@@ -234,6 +234,7 @@ impl Node {
         let loading = Loading::of_snapshot(now, file, aside, verifies, guarded, &self.engine.keyspace);
         self.loading = Some(Box::new(loading));
         self.engine.server.persistence.loads_beside = aside;
+        self.engine.forget_loaded_locks();
         let progress = Progress { started: now, total_bytes, loaded_bytes: 0 };
         if !aside && !verifies {
             self.begin_replacing(now, progress);
@@ -314,6 +315,7 @@ impl Node {
         if let Some(dbs) = sync.aside {
             self.engine.replace_data(now, dbs);
         }
+        self.engine.locks_loaded(now);
         let server = &mut self.engine.server;
         server.persistence.functions = sync.functions;
         server.persistence.keys_loaded = keys;

@@ -265,6 +265,7 @@ impl Node {
             server.log(LogLevel::Notice, format!("DB loaded from {from}: {seconds:.3} seconds"));
         }
         self.resume_history(now, &loading);
+        self.engine.locks_loaded(now);
         self.engine.hold_loaded(now);
         let server = &self.engine.server;
         let settings = settings(&server.config, &server.run_id);
@@ -470,6 +471,7 @@ impl Loading {
                                 return Ok(());
                             }
                             *keys += 1;
+                            engine.note_loaded(*db, &entry);
                             entries.push(entry);
                             if entries.len() >= ENTRIES { load_all(engine, *db, entries) } else { Ok(()) }
                         }
@@ -499,6 +501,7 @@ impl Loading {
                         }
                         Item::Aux(name, value) => {
                             history.note(name, value);
+                            engine.server.note_aux(name, value);
                             Ok(())
                         }
                         Item::Checksum(_) | Item::End => Ok(()),

@@ -75,6 +75,7 @@ fn load(cx: &mut Cx<'_>, merge: bool) -> std::result::Result<(), String> {
                     server.persistence.keys_expired += 1;
                 }
                 Item::Entry(entry) => {
+                    server.note_loaded(db, &entry);
                     if merge {
                         drop(Keys::new(space, db, now_ms, true).take(entry.key()));
                     }
@@ -89,7 +90,8 @@ fn load(cx: &mut Cx<'_>, merge: bool) -> std::result::Result<(), String> {
                 Item::Select(index) => db = index,
                 Item::Resize { keys, .. } => space.reserve(db, keys),
                 Item::Function(source) => server.persistence.functions.push(source.into()),
-                Item::Aux(..) | Item::Checksum(_) | Item::End => {}
+                Item::Aux(name, value) => server.note_aux(name, value),
+                Item::Checksum(_) | Item::End => {}
             }
             Ok(())
         });

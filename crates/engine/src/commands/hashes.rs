@@ -1,11 +1,12 @@
 //! Hashes: fields and their values under one key.
 
 use base::number::LongDouble;
-use keyspace::Hash;
+use keyspace::{Guard, Hash};
 use structures::Item;
 
 use super::reply_item;
 use super::scan::{self, ScanOptions};
+use crate::locks::{self, record::Record};
 use crate::table::{self, Command, acl, at, command, does, key};
 use crate::{Args, Cx, Error, Reply, Result};
 
@@ -164,8 +165,12 @@ fn set_fields(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<usize> {
     if !args.left().is_multiple_of(2) {
         return Err(Error::Arity(cx.row.name.clone().into()));
     }
-    let (limits, seed) = (cx.keys.space.limits, cx.keys.space.seed);
+    let (mut limits, seed) = (cx.keys.space.limits, cx.keys.space.seed);
     let pairs = args.left() / 2;
+    let guard = args.peek().zip(args.peek_at(1)).and_then(|(field, value)| Guard::of_fields(field, value));
+    if guard.is_some() {
+        limits = locks::record::limits(limits);
+    }
     let mut hash = cx.keys.edit_or_create::<Hash>(key)?;
     // One argument too long for a listpack makes a table of the hash before anything is stored.
     hash.fit(args.rest(), &limits, seed);
@@ -175,6 +180,14 @@ fn set_fields(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<usize> {
     }
     hash.changed("hset");
     hash.count(pairs as u64 - 1);
+    if guard.is_some() {
+        let record = Record::of(&hash);
+        drop(hash);
+        if let Some(guard) = guard {
+            let lease = record.map(|record| record.lease);
+            cx.server.note_guard(cx.keys.space, cx.keys.db, key, guard, lease, cx.now);
+        }
+    }
     Ok(created)
 }
 

@@ -24,6 +24,9 @@ pub mod keys;
 mod latency;
 mod list_moves;
 pub mod lists;
+pub(crate) mod lock_guards;
+mod lock_views;
+mod locks;
 mod lolwut;
 mod memory;
 pub mod object;
@@ -62,6 +65,9 @@ pub const FAMILIES: &[Family] = &[
     Family { group: "sorted_set", commands: zsets::COMMANDS },
     Family { group: "geo", commands: geo::COMMANDS },
     Family { group: "pubsub", commands: pubsub::COMMANDS },
+    Family { group: "lock", commands: locks::COMMANDS },
+    Family { group: "lock", commands: lock_views::COMMANDS },
+    Family { group: "lock", commands: lock_guards::COMMANDS },
     Family { group: "transactions", commands: transaction::COMMANDS },
 ];
 

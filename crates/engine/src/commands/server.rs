@@ -178,6 +178,8 @@ pub(super) fn flush(cx: &mut Cx<'_>, db: usize, lazy: bool) {
     }
     cx.server.touch_watched_db(cx.session, db, |key| space.dbs[db].table.contains(key));
     space.recorder.dirty += space.flush(db, lazy) as u64;
+    cx.server.locks.index.clear_db(db);
+    cx.server.waiting.signal_locks(db);
 }
 
 /// Lets two databases trade places.
@@ -196,6 +198,7 @@ fn swapdb(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<(
         space.dbs.swap(first, second);
         // What eviction had in view lies elsewhere now.
         space.evictor.clear();
+        cx.server.locks.index.swap_dbs(first, second);
         cx.server.waiting.signal_db(first);
         cx.server.waiting.signal_db(second);
     }

@@ -1,0 +1,153 @@
+//! Fencing tokens: one counter for all locks of the server, which grows strictly for ever.
+//!
+//! ```text
+//!  53                                   24                    0
+//! ┌───────────────────────────────────────┬───────────────────┐
+//! │ epoch: seconds since 2024, or one more │ grants within it  │
+//! │ than that of the highest token seen    │                   │
+//! └───────────────────────────────────────┴───────────────────┘
+//! ```
+//!
+//! A run of the server as a master begins an epoch with its first grant. So tokens grow even where the end of a log, or all
+//! of the data, was lost: by what is left, or by the clock, whichever is further. An epoch of more than 2^24 grants runs
+//! into the numbers of the next ones, which it has then seen.
+
+use keyspace::lock::TOKENS_END;
+
+/// The counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// The highest token ever seen.
+    highest: u64,
+    epoch: Epoch,
+}
+
+/// How far the epoch has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Epoch {
+    /// It begins with the next grant.
+    #[default]
+    Ahead,
+    /// Its first grant is being executed: where it ends in the stream is not known yet.
+    Beginning,
+    /// Its first grant ends at this offset of the stream; 0 where no log was there to hold it.
+    Begun(u64),
+}
+
+/// 2024-01-01T00:00:00Z, from which epochs count.
+const EPOCHS_BEGIN: i64 = 1_704_067_200;
+/// Bits that number the grants of an epoch.
+const GRANT_BITS: u32 = 24;
+
+impl Tokens {
+    /// Returns the highest token ever seen, 0 before the first.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Notes a token, wherever it comes from.
+    pub fn see(&mut self, token: u64) {
+        if token < TOKENS_END {
+            self.highest = self.highest.max(token);
+        }
+    }
+
+    /// Returns the token of the next grant; nothing once all are used up.
+    pub fn next(&mut self, unix_secs: i64) -> Option<u64> {
+        let mut token = self.highest + 1;
+        if self.epoch == Epoch::Ahead {
+            let clock = u64::try_from(unix_secs.saturating_sub(EPOCHS_BEGIN)).unwrap_or(0);
+            let by_clock = clock.min(TOKENS_END >> GRANT_BITS) << GRANT_BITS;
+            token = by_clock.max(((self.highest >> GRANT_BITS) + 1) << GRANT_BITS);
+            // A clock that is far ahead must not use up what is left, nor the last epochs keep from what is.
+            if token >= TOKENS_END {
+                token = self.highest + 1;
+            }
+        }
+        if token >= TOKENS_END {
+            return None;
+        }
+        if self.epoch == Epoch::Ahead {
+            self.epoch = Epoch::Beginning;
+        }
+        self.highest = token;
+        Some(token)
+    }
+
+    /// Lets the next grant begin a new epoch: data was loaded, or this server has become the master.
+    pub fn end_epoch(&mut self) {
+        self.epoch = Epoch::Ahead;
+    }
+
+    /// Says where in the stream the epoch's first grant ends, if that was not known yet.
+    pub fn begun(&mut self, offset: u64) {
+        if self.epoch == Epoch::Beginning {
+            self.epoch = Epoch::Begun(offset);
+        }
+    }
+
+    /// Returns whether the epoch's first grant is on the disk, where `logged` says whether an offset of the stream is.
+    pub fn is_safe(&self, logged: impl FnOnce(u64) -> bool) -> bool {
+        match self.epoch {
+            Epoch::Ahead | Epoch::Beginning => false,
+            Epoch::Begun(offset) => offset == 0 || logged(offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = EPOCHS_BEGIN + 90_000_000;
+
+    #[test]
+    fn an_epoch_begins_by_the_clock_or_behind_what_was_seen() {
+        let mut tokens = Tokens::default();
+        let first = tokens.next(NOW).expect("there are some");
+        assert_eq!(first, 90_000_000 << 24);
+        assert_eq!(tokens.next(NOW + 5), Some(first + 1));
+        // The same second, a clock that was set back, one that is before 2024, and one that has gone mad.
+        let mut last = first + 1;
+        for unix_secs in [NOW, NOW - 1_000_000, 0, i64::MIN, i64::MAX, NOW] {
+            tokens.end_epoch();
+            let next = tokens.next(unix_secs).expect("there are some");
+            assert!(next > last, "{next} follows {last}");
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_lost_tail_does_not_bring_tokens_back() {
+        let mut tokens = Tokens::default();
+        tokens.next(NOW);
+        let seen_on_disk = tokens.highest();
+        let given = (0..1000).filter_map(|_| tokens.next(NOW)).max();
+        // The process dies, only the first grant is on the disk, and the clock stands still.
+        let mut tokens = Tokens::default();
+        tokens.see(seen_on_disk);
+        assert!(tokens.next(NOW) > given);
+    }
+
+    #[test]
+    fn tokens_end_before_they_leave_a_double() {
+        let mut tokens = Tokens::default();
+        tokens.see(u64::MAX);
+        assert_eq!(tokens.highest(), 0);
+        tokens.see(TOKENS_END - 2);
+        assert_eq!(tokens.next(NOW), Some(TOKENS_END - 1));
+        assert_eq!(tokens.next(NOW), None);
+    }
+
+    #[test]
+    fn an_epoch_is_safe_once_its_first_grant_is() {
+        let mut tokens = Tokens::default();
+        assert!(!tokens.is_safe(|_| true));
+        tokens.next(NOW);
+        assert!(!tokens.is_safe(|_| true));
+        tokens.begun(77);
+        tokens.begun(99);
+        assert!(!tokens.is_safe(|offset| offset < 77));
+        assert!(tokens.is_safe(|offset| offset <= 77));
+    }
+}
