@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("cli", &["base", "resp"]),
+    ("notify", &["base"]),
     ("testkit", &[]),
     (
         "simulator",
