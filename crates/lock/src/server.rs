@@ -1,0 +1,448 @@
+//! Connections to one server: one that all quick requests share, and one for each request that waits in a queue.
+//!
+//! ```text
+//!              ┌ shared ──── LOCK.ACQUIRE, RENEW, RELEASE, scripts   (many requests under way at once)
+//! Server ──────┤
+//!              └ own ─────── LOCK.ACQUIRE … WAIT                     (blocks its connection until it is answered)
+//! ```
+//!
+//! A connection on which a request timed out is given up together with all that is under way on it: what arrives
+//! later could be taken for the answer to something else. A server may have several addresses, of a master and its
+//! replicas; one that is out of reach or read-only is left for the next.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use tokio::runtime::Handle;
+
+use crate::backend::portable::{Call, CompareDelete, Script};
+use crate::backend::{BackendKind, Request, Trouble, Verdict, native, portable};
+use crate::wakeup::Wakeups;
+
+/// How many connections that nobody waits on are kept.
+const IDLE_CONNECTIONS: usize = 16;
+
+/// How long a silent server may be gone before the system says so to those who wait in its queue.
+pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(15);
+
+/// One server, or one master with its replicas.
+#[derive(Debug)]
+pub(crate) struct Server {
+    addresses: Vec<Client>,
+    /// The address in use.
+    at: AtomicUsize,
+    choice: Option<BackendKind>,
+    connection_timeout: Duration,
+    response_timeout: Duration,
+    shared: Mutex<Option<Link>>,
+    connecting: tokio::sync::Mutex<()>,
+    idle: Mutex<Vec<Link>>,
+    next_link: AtomicU64,
+    /// The runtime that connections were made on, for what is dropped outside of any.
+    runtime: Mutex<Option<Handle>>,
+    pub(crate) wakeups: Arc<Wakeups>,
+}
+
+/// A connection and what is known of the server behind it.
+#[derive(Clone)]
+pub(crate) struct Link {
+    id: u64,
+    connection: MultiplexedConnection,
+    pub(crate) kind: BackendKind,
+    compare_delete: Option<CompareDelete>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    pub(crate) fn new(
+        addresses: Vec<Client>,
+        choice: Option<BackendKind>,
+        connection_timeout: Duration,
+        response_timeout: Duration,
+    ) -> Server {
+        Server {
+            addresses,
+            at: AtomicUsize::new(0),
+            choice,
+            connection_timeout,
+            response_timeout,
+            shared: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+            idle: Mutex::new(Vec::new()),
+            next_link: AtomicU64::new(0),
+            runtime: Mutex::new(None),
+            wakeups: Arc::new(Wakeups::default()),
+        }
+    }
+
+    /// Returns the shared connection, made anew if there is none.
+    pub(crate) async fn link(&self) -> Result<Link, Trouble> {
+        if let Some(link) = &*lock(&self.shared) {
+            return Ok(link.clone());
+        }
+        // One connects, the others wait for it.
+        let _connecting = self.connecting.lock().await;
+        if let Some(link) = &*lock(&self.shared) {
+            return Ok(link.clone());
+        }
+        let link = self.connect().await?;
+        *lock(&self.shared) = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Returns a connection that nobody else uses.
+    pub(crate) async fn own_link(&self) -> Result<Link, Trouble> {
+        let idle = lock(&self.idle).pop();
+        match idle {
+            Some(link) => Ok(link),
+            None => self.connect().await,
+        }
+    }
+
+    /// Takes back a connection on which nothing is under way.
+    pub(crate) fn keep(&self, link: Link) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_CONNECTIONS {
+            idle.push(link);
+        }
+    }
+
+    /// Returns the address in use.
+    pub(crate) fn address(&self) -> &Client {
+        &self.addresses[self.at.load(Ordering::Relaxed) % self.addresses.len()]
+    }
+
+    /// Returns a runtime to finish something on; `None` when there is none any more.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| lock(&self.runtime).clone())
+    }
+
+    pub(crate) fn connection_timeout(&self) -> Duration {
+        self.connection_timeout
+    }
+
+    async fn connect(&self) -> Result<Link, Trouble> {
+        let mut trouble = Trouble::Unreachable("no address given".into());
+        for _ in 0..self.addresses.len() {
+            match self.connect_here().await {
+                Ok(link) => {
+                    *lock(&self.runtime) = Handle::try_current().ok();
+                    return Ok(link);
+                }
+                Err(error) => {
+                    trouble = error;
+                    self.next_address();
+                }
+            }
+        }
+        Err(trouble)
+    }
+
+    async fn connect_here(&self) -> Result<Link, Trouble> {
+        // Both timeouts are ours: a request that times out takes its connection with it.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connecting = self.address().get_multiplexed_async_connection_with_config(&config);
+        let connection = match tokio::time::timeout(self.connection_timeout, connecting).await {
+            Ok(connection) => connection.map_err(|error| trouble(&error))?,
+            Err(_) => return Err(Trouble::Unreachable("no connection in time".into())),
+        };
+        let id = self.next_link.fetch_add(1, Ordering::Relaxed);
+        let kind = self.choice.unwrap_or(BackendKind::Portable);
+        let mut link = Link { id, connection, kind, compare_delete: None };
+        let question = cmd("COMMAND").arg("INFO").arg(&["lock.acquire", "delifeq", "delex"]).take();
+        // Not everybody may ask; what is not known is not used.
+        let known = match self.within(self.response_timeout, link.ask(&question)).await {
+            Ok(Value::Array(known)) => known,
+            Err(Trouble::Unreachable(reason)) => return Err(Trouble::Unreachable(reason)),
+            _ => Vec::new(),
+        };
+        let knows = |at: usize| {
+            known.get(at).is_some_and(|command| matches!(command, Value::Array(parts) if !parts.is_empty()))
+        };
+        if self.choice.is_none() && knows(0) {
+            link.kind = BackendKind::Native;
+        }
+        link.compare_delete = match (knows(1), knows(2)) {
+            (true, _) => Some(CompareDelete::Delifeq),
+            (_, true) => Some(CompareDelete::Delex),
+            _ => None,
+        };
+        Ok(link)
+    }
+
+    fn next_address(&self) {
+        self.at.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a connection up after trouble on it that says that it is of no use any more.
+    fn give_up(&self, link: &Link, trouble: &Trouble) {
+        if let Trouble::Unreachable(reason) = trouble {
+            let mut shared = lock(&self.shared);
+            if shared.as_ref().is_some_and(|current| current.id == link.id) {
+                *shared = None;
+            }
+            drop(shared);
+            // A replica answers well and is of no use: the master may be at the next address.
+            if reason.starts_with("READONLY") || reason.starts_with("MASTERDOWN") {
+                lock(&self.idle).clear();
+                self.next_address();
+            }
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        time: Duration,
+        asking: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        match tokio::time::timeout(time, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Trouble::Unreachable("no answer in time".into())),
+        }
+    }
+
+    /// Sends one request on a connection and reads its reply, giving the connection up where that fails.
+    async fn on<T>(
+        &self,
+        link: &mut Link,
+        time: Duration,
+        command: &Cmd,
+        read: impl FnOnce(&Value) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let answer = self.within(time, link.ask(command)).await;
+        let answer = answer.and_then(|value| read(&value));
+        if let Err(trouble) = &answer {
+            self.give_up(link, trouble);
+        }
+        answer
+    }
+
+    /// Sends one request on the shared connection.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: &Cmd,
+        read: impl FnOnce(&Value) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut link = self.link().await?;
+        self.on(&mut link, self.response_timeout, command, read).await
+    }
+
+    async fn script<T>(
+        &self,
+        link: &mut Link,
+        script: &Script,
+        call: &Call,
+        read: impl FnOnce(&Value) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let first = self.within(self.response_timeout, link.ask(&script.by_name(call))).await;
+        let answer = match first {
+            Err(Trouble::Refused(reason)) if reason.starts_with("NOSCRIPT") => {
+                self.within(self.response_timeout, link.ask(&script.in_full(call))).await
+            }
+            first => first,
+        };
+        let answer = answer.and_then(|value| read(&value));
+        if let Err(trouble) = &answer {
+            self.give_up(link, trouble);
+        }
+        answer
+    }
+
+    /// Asks for a lock without waiting.
+    pub(crate) async fn acquire(&self, request: &Request) -> Result<(Verdict, BackendKind), Trouble> {
+        let mut link = self.link().await?;
+        let verdict = match link.kind {
+            BackendKind::Native if request.replicas > 0 => {
+                // The reply waits for replicas: on a connection of its own it holds nobody up.
+                let mut own = self.own_link().await?;
+                let time = request.lease + self.response_timeout;
+                let verdict =
+                    self.on(&mut own, time, &native::acquire(request, None), native::verdict).await?;
+                self.keep(own);
+                verdict
+            }
+            BackendKind::Native => {
+                let command = native::acquire(request, None);
+                self.on(&mut link, self.response_timeout, &command, native::verdict).await?
+            }
+            BackendKind::Portable if request.replicas > 0 => self.acquire_replicated(request).await?,
+            BackendKind::Portable => {
+                let call = portable::acquire(request);
+                self.script(&mut link, &portable::ACQUIRE, &call, portable::verdict).await?
+            }
+        };
+        Ok((verdict, link.kind))
+    }
+
+    /// Asks for a lock and waits in the server's queue, on a connection of its own.
+    pub(crate) async fn queue(
+        &self,
+        link: &mut Link,
+        request: &Request,
+        wait: Duration,
+    ) -> Result<Verdict, Trouble> {
+        let mut time = wait + self.response_timeout;
+        if request.replicas > 0 {
+            time += request.lease;
+        }
+        self.on(link, time, &native::acquire(request, Some(wait)), native::verdict).await
+    }
+
+    /// Takes a lock by script and gives it back unless enough replicas have it.
+    async fn acquire_replicated(&self, request: &Request) -> Result<Verdict, Trouble> {
+        let mut own = self.own_link().await?;
+        let call = portable::acquire(request);
+        let verdict = self.script(&mut own, &portable::ACQUIRE, &call, portable::verdict).await?;
+        if let Verdict::Granted { token, .. } = verdict {
+            let patience = request.lease / 2;
+            let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
+            let wait = cmd("WAIT").arg(request.replicas).arg(millis).take();
+            let have = |reply: &Value| match reply {
+                Value::Int(have) => Ok(*have),
+                other => Err(Trouble::Unreachable(format!("unexpected reply: {other:?}"))),
+            };
+            let have = self.on(&mut own, patience + self.response_timeout, &wait, have).await?;
+            if have < i64::from(request.replicas) {
+                let call = portable::release(request, Some(token));
+                self.script(&mut own, &portable::RELEASE, &call, portable::was_held).await?;
+                self.keep(own);
+                let reason = format!("{have} of {} replicas acknowledged the lock", request.replicas);
+                return Err(Trouble::NotDurable(reason));
+            }
+        }
+        self.keep(own);
+        Ok(verdict)
+    }
+
+    /// Gives a held lock a new lease.
+    pub(crate) async fn renew(&self, request: &Request, token: u64) -> Result<(), Trouble> {
+        let mut link = self.link().await?;
+        match link.kind {
+            BackendKind::Native => {
+                let command = native::renew(request, token);
+                if request.replicas == 0 {
+                    return self.on(&mut link, self.response_timeout, &command, |_| Ok(())).await;
+                }
+                let mut own = self.own_link().await?;
+                let time = request.lease + self.response_timeout;
+                self.on(&mut own, time, &command, |_| Ok(())).await?;
+                self.keep(own);
+                Ok(())
+            }
+            BackendKind::Portable => {
+                let call = portable::renew(request, Some(token));
+                let held = self.script(&mut link, &portable::RENEW, &call, portable::was_held).await?;
+                if held { Ok(()) } else { Err(Trouble::NotHeld) }
+            }
+        }
+    }
+
+    /// Gives a lock back; false when it was not held by this owner with this token.
+    pub(crate) async fn release(&self, request: &Request, token: u64) -> Result<bool, Trouble> {
+        let mut link = self.link().await?;
+        match (link.kind, link.compare_delete) {
+            (BackendKind::Native, _) => {
+                let command = native::release(request, token);
+                self.on(&mut link, self.response_timeout, &command, native::released).await
+            }
+            (BackendKind::Portable, Some(how)) if request.owner_is_unique => {
+                let command = portable::compare_delete(request, how);
+                let released =
+                    self.on(&mut link, self.response_timeout, &command, portable::was_held).await?;
+                if released {
+                    // Whoever misses it polls.
+                    let announce = portable::announce(&request.key);
+                    let _ = self.on(&mut link, self.response_timeout, &announce, |_| Ok(())).await;
+                }
+                Ok(released)
+            }
+            (BackendKind::Portable, _) => {
+                let call = portable::release(request, Some(token));
+                self.script(&mut link, &portable::RELEASE, &call, portable::was_held).await
+            }
+        }
+    }
+
+    /// Makes sure that an owner whose last request had no answer holds nothing and waits for nothing.
+    pub(crate) async fn settle(&self, request: &Request) -> Result<(), Trouble> {
+        let mut link = self.link().await?;
+        self.settle_on(&mut link, request).await
+    }
+
+    /// Does so on a connection, behind all that was sent on it before.
+    pub(crate) async fn settle_on(&self, link: &mut Link, request: &Request) -> Result<(), Trouble> {
+        match link.kind {
+            BackendKind::Native => {
+                // The same owner is told its token, and leaves the queue by not waiting in it.
+                let command = native::acquire(&plain(request), None);
+                let time = request.lease + self.response_timeout;
+                let verdict = self.on(link, time, &command, native::verdict).await?;
+                if let Verdict::Granted { token, .. } = verdict {
+                    let command = native::release(request, token);
+                    self.on(link, self.response_timeout, &command, native::released).await?;
+                }
+                Ok(())
+            }
+            BackendKind::Portable => {
+                let call = portable::release(request, None);
+                self.script(link, &portable::RELEASE, &call, portable::was_held).await.map(drop)
+            }
+        }
+    }
+}
+
+impl Link {
+    async fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+        command.query_async(&mut self.connection).await.map_err(|error| trouble(&error))
+    }
+}
+
+/// Returns a request for the same lock that waits for no replica.
+fn plain(request: &Request) -> Request {
+    Request {
+        key: request.key.clone(),
+        owner: request.owner.clone(),
+        lease: request.lease,
+        replicas: 0,
+        meta: None,
+        owner_is_unique: request.owner_is_unique,
+    }
+}
+
+/// Returns what an error of the connection or the server means for whoever asked.
+fn trouble(error: &RedisError) -> Trouble {
+    let words = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_string(),
+        _ => error.to_string(),
+    };
+    match error.code() {
+        Some("NOTHELD") => return Trouble::NotHeld,
+        Some("FENCED") => return Trouble::Fenced,
+        Some("NOREPLICAS") => return Trouble::NotDurable(words),
+        Some("UNBLOCKED" | "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN") => {
+            return Trouble::Unreachable(words);
+        }
+        _ => {}
+    }
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
+            Trouble::Unreachable(words)
+        }
+        ErrorKind::Server(_) | ErrorKind::Extension => Trouble::Refused(words),
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Trouble::Refused(words),
+        _ => Trouble::Unreachable(words),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
