@@ -108,6 +108,7 @@ impl Engine {
     pub fn close(&mut self, id: SessionId) {
         let Some(mut session) = self.server.sessions.remove(id) else { return };
         self.server.leave(&mut session);
+        self.server.end_telling(&mut session);
         self.listen();
     }
 

@@ -42,10 +42,7 @@ impl Engine {
         if let Some(at) = self.server.pause.until {
             next = next.min(at);
         }
-        if let Some(at) = self.server.locks.next_deadline()
-            && self.server.counts_leases()
-            && !self.server.pause.writes()
-        {
+        if let Some(at) = self.server.locks_due() {
             next = next.min(at);
         }
         Some(next)

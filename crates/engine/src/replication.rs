@@ -409,7 +409,7 @@ impl Engine {
     pub fn replication_changed(&mut self, now: Now) {
         self.keyspace.keep_expired = self.server.keeps_expired();
         if self.server.counts_leases() {
-            self.restart_leases(now);
+            self.server.restart_leases(&self.keyspace, now);
         }
         self.listen();
         self.tend_failover(now);

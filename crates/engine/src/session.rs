@@ -9,6 +9,7 @@ use resp::encode::Protocol;
 use crate::blocking::Blocked;
 use crate::client_memory::ClientMemory;
 use crate::hold::Held;
+use crate::locks::Untold;
 use crate::table::Flags;
 
 /// A session's place in the table of sessions; reused after the session ends (unlike [`Session::client_id`]).
@@ -184,6 +185,8 @@ pub struct Session {
     pub(crate) written: u64,
     /// Replies that may not be sent yet, in their order.
     pub(crate) held: VecDeque<Held>,
+    /// The grant of a lock whose reply is, or was, the last of the output.
+    pub(crate) telling: Option<Box<Untold>>,
     /// The session stands in the list of those with output.
     pub queued: bool,
     /// Since when the output exceeds its soft limit.
@@ -235,6 +238,7 @@ impl Session {
             sent: 0,
             written: 0,
             held: VecDeque::new(),
+            telling: None,
             queued: false,
             soft_limit_since: None,
             created: now,
@@ -297,6 +301,12 @@ impl Session {
     /// Asks for the link to be closed; a stronger wish stands.
     pub fn close(&mut self, closing: Closing) {
         self.closing = self.closing.max(closing);
+    }
+
+    /// Notes that the output ends with the news of a grant.
+    pub(crate) fn telling(&mut self, db: usize, key: &[u8], token: u64) {
+        let end = self.bytes_out + self.unsent() as u64;
+        self.telling = Some(Box::new(Untold { db, key: key.into(), token, end }));
     }
 
     /// Returns the bytes of output that have not been sent.

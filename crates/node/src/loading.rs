@@ -463,7 +463,7 @@ impl Loading {
                             *keys += 1;
                             Ok(())
                         }
-                        Item::Entry(entry) => {
+                        Item::Entry(mut entry) => {
                             // Replicas that may go on with this history must hear of what expires: it does so later.
                             let expires = may_expire && history.id.is_none();
                             if expires && entry.stamp().is_some_and(|at| at < now.unix_ms()) {
@@ -471,7 +471,7 @@ impl Loading {
                                 return Ok(());
                             }
                             *keys += 1;
-                            engine.note_loaded(*db, &entry);
+                            engine.note_loaded(*db, &mut entry);
                             entries.push(entry);
                             if entries.len() >= ENTRIES { load_all(engine, *db, entries) } else { Ok(()) }
                         }

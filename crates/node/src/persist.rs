@@ -164,7 +164,8 @@ impl Node {
             Snapshot::LogBase { rdb: false } => {
                 let position = self.engine.server.stream_position();
                 let mark = position.map(|(position, database)| mark(position, database));
-                crate::rewrite::write(&self.engine.keyspace, mark, sink, progress)
+                let token = self.engine.server.locks.tokens.highest();
+                crate::rewrite::write(&self.engine.keyspace, token, mark, sink, progress)
             }
             _ => {
                 let base = matches!(kind, Snapshot::LogBase { .. });

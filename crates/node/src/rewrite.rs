@@ -5,6 +5,7 @@
 
 use aof::{Batches, Mark};
 use base::number::{IntText, push_f64};
+use keyspace::lock::FENCE_FIELD;
 use keyspace::{Entry, Keyspace, Text, Value};
 use rdb::{Sink, SinkError};
 use structures::{Item, Payload};
@@ -15,15 +16,22 @@ const ELEMENTS: usize = 64;
 /// Keys between two reports of progress.
 const REPORT_EVERY: u64 = 1024;
 
-/// Writes all databases to `sink`; returns how many keys that were.
+/// Writes all databases, and the highest token of a lock, to `sink`; returns how many keys that were.
 pub(crate) fn write(
     keyspace: &Keyspace,
+    token: u64,
     mark: Option<Mark>,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, SinkError> {
     let mut out = Out { batches: Batches::new(0), command: Vec::new(), sink };
     let mut keys = 0;
+    if token > 0 {
+        // The locks that had the last tokens may be gone; before any key is there, a fence tells of them.
+        let fence: &[u8] = b"redstart:token";
+        out.put(&[b"HSET", fence, FENCE_FIELD, IntText::new(token as i64).as_bytes()])?;
+        out.put(&[b"DEL", fence])?;
+    }
     for (index, db) in keyspace.dbs.iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         out.put(&[b"SELECT", IntText::new(index as i64).as_bytes()])?;
         for entry in db.table.iter() {

@@ -34,6 +34,8 @@ pub(super) fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) 
         cx.server.persistence.functions.clear();
     }
     let loaded = load(cx, merge);
+    cx.server.locks.start();
+    cx.server.adopt_loaded(cx.keys.space, cx.now);
     cx.keys.space.recorder.dirty = dirty;
     if !save && cx.server.config.appendonly {
         cx.server.effects.push(Effect::RewriteLog);
@@ -74,8 +76,8 @@ fn load(cx: &mut Cx<'_>, merge: bool) -> std::result::Result<(), String> {
                 Item::Entry(entry) if entry.stamp().is_some_and(|at| at < now_ms) => {
                     server.persistence.keys_expired += 1;
                 }
-                Item::Entry(entry) => {
-                    server.note_loaded(db, &entry);
+                Item::Entry(mut entry) => {
+                    server.note_loaded(db, &mut entry);
                     if merge {
                         drop(Keys::new(space, db, now_ms, true).take(entry.key()));
                     }

@@ -109,7 +109,7 @@ fn restore(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     let idle = options.idle.and_then(|seconds| age_of_idle(aging, seconds, now_ms));
     let frequency = options.frequency.and_then(|frequency| age_of_frequency(aging, frequency, now_ms));
     entry.set_age(idle.or(frequency).unwrap_or_else(|| cx.keys.initial_age()));
-    cx.server.note_entry(cx.keys.space, cx.keys.db, key, &entry, cx.now);
+    cx.server.note_entry(cx.keys.space, cx.keys.db, key, &mut entry, cx.now);
     cx.keys.put(entry);
     cx.keys.changed(Class::Generic, "restore", key);
     if let (Some(at), false) = (stamp, options.absolute) {

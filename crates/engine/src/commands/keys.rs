@@ -198,7 +198,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
     let original = cx.keys.live(source).expect("just refreshed");
     let mut copy = duplicate(original, destination, original.stamp());
     copy.set_age(cx.keys.initial_age());
-    cx.server.note_entry(cx.keys.space, db, destination, &copy, cx.now);
+    cx.server.note_entry(cx.keys.space, db, destination, &mut copy, cx.now);
     let mut there = cx.keys.other(db);
     put_over(&mut there, copy, true);
     there.changed(Class::Generic, "copy_to", destination);
@@ -225,8 +225,8 @@ fn move_to(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
         out.int(0);
         return Ok(());
     }
-    let entry = cx.keys.take(key).expect("just looked at");
-    cx.server.note_entry(cx.keys.space, db, key, &entry, cx.now);
+    let mut entry = cx.keys.take(key).expect("just looked at");
+    cx.server.note_entry(cx.keys.space, db, key, &mut entry, cx.now);
     cx.keys.other(db).put(entry);
     cx.keys.changed(Class::Generic, "move_from", key);
     cx.keys.other(db).event(Class::Generic, "move_to", key);
@@ -257,8 +257,8 @@ fn rename_key(cx: &mut Cx<'_>, args: &mut Args<'_>, if_free: bool) -> Result<boo
     if old == new || (cx.keys.exists(new) && if_free) {
         return Ok(false);
     }
-    let entry = cx.keys.take(old).expect("just looked at");
-    cx.server.note_entry(cx.keys.space, cx.keys.db, new, &entry, cx.now);
+    let mut entry = cx.keys.take(old).expect("just looked at");
+    cx.server.note_entry(cx.keys.space, cx.keys.db, new, &mut entry, cx.now);
     put_over(&mut cx.keys, with_key(entry, new), true);
     cx.keys.changed(Class::Generic, "rename_from", old);
     cx.keys.event(Class::Generic, "rename_to", new);

@@ -1,7 +1,8 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
+use crate::commands::lock_guards;
 use crate::session::{Multi, OwnedRequest, ReplyMode, Session, Watched};
-use crate::table::{self, Command, Row, acl, command, key, range};
+use crate::table::{self, Command, Row, Table, acl, command, key, range};
 use crate::{Args, Cx, Error, Reply, Result};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -52,6 +53,11 @@ pub(crate) fn queue(session: &mut Session, row: &Row, request: resp::decode::Req
     if !session.dirty_watch && !multi.refused {
         multi.flags = multi.flags | row.flags;
         multi.lacks = multi.lacks | !row.flags;
+        if lock_guards::is_guard(row)
+            && let Some((inner, _)) = lock_guards::guarded(Table::standard(), request)
+        {
+            multi.flags = multi.flags | inner.flags;
+        }
         let request = OwnedRequest::new(request);
         multi.memory += size_of::<(usize, OwnedRequest)>() + request.memory();
         multi.queue.push((row.id, request));

@@ -39,6 +39,10 @@ pub struct Locks {
     pub(crate) serving: Option<Instant>,
     /// This server has become the master: all leases are to begin anew.
     restarts: bool,
+    /// Grants whose clients left before they could be told.
+    pub(crate) untold: Vec<Untold>,
+    /// Locks that became free while writes were paused.
+    pub(crate) put_off: Vec<(usize, Box<[u8]>)>,
 }
 
 /// What a client that asked for a lock waits for.
@@ -62,11 +66,29 @@ pub struct Grant {
     pub replicas: u64,
 }
 
+/// A grant of which a client is being told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    pub(crate) db: usize,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) token: u64,
+    /// Bytes of output up to the end of the reply, over the life of the session.
+    pub(crate) end: u64,
+}
+
 impl Locks {
     /// Returns the state of a server without locks.
     pub fn new(seed: HashSeed) -> Locks {
-        let (tokens, book) = Default::default();
-        Locks { tokens, index: Index::new(seed), book, loaded: Vec::new(), serving: None, restarts: false }
+        Locks {
+            tokens: Tokens::default(),
+            index: Index::new(seed),
+            book: Book::default(),
+            loaded: Vec::new(),
+            serving: None,
+            restarts: false,
+            untold: Vec::new(),
+            put_off: Vec::new(),
+        }
     }
 
     /// Notes that the leases of all locks are another server's to count from now on.
@@ -79,11 +101,6 @@ impl Locks {
     pub(crate) fn start(&mut self) {
         self.tokens.end_epoch();
         self.restarts = true;
-    }
-
-    /// Returns when the next lease ends.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.index.next_deadline()
     }
 
     /// Forgets all locks: other data takes the place of theirs.
@@ -103,6 +120,15 @@ fn record_of(entry: &Entry) -> Option<Record> {
 }
 
 impl Server {
+    /// Returns when the next lease ends here, or something else is to be done about locks.
+    pub(crate) fn locks_due(&self) -> Option<Instant> {
+        if !self.counts_leases() || self.pause.writes() {
+            return None;
+        }
+        let waits = !self.locks.untold.is_empty() || !self.locks.put_off.is_empty();
+        if waits { Some(Instant::ZERO) } else { self.locks.index.next_deadline() }
+    }
+
     /// Returns whether leases are counted here: by a master that has all its data.
     pub(crate) fn counts_leases(&self) -> bool {
         !self.follows() && self.persistence.loading().is_none()
@@ -171,8 +197,16 @@ impl Server {
 
     /// Takes note of an entry that is about to be at a key, if it is a lock or a fence: its token was seen, its lease begins.
     #[inline]
-    pub(crate) fn note_entry(&mut self, space: &Keyspace, db: usize, key: &[u8], entry: &Entry, now: Now) {
+    pub(crate) fn note_entry(
+        &mut self,
+        space: &Keyspace,
+        db: usize,
+        key: &[u8],
+        entry: &mut Entry,
+        now: Now,
+    ) {
         if let Some(guard) = Guard::of(entry) {
+            record::repack(entry);
             let lease = record_of(entry).map(|record| record.lease);
             self.note_guard(space, db, key, guard, lease, now);
         }
@@ -204,11 +238,37 @@ impl Server {
 
     /// Takes note of an entry that was read from a snapshot.
     #[inline]
-    pub(crate) fn note_loaded(&mut self, db: usize, entry: &Entry) {
+    pub(crate) fn note_loaded(&mut self, db: usize, entry: &mut Entry) {
         if let Some(guard) = Guard::of(entry) {
+            record::repack(entry);
             self.locks.tokens.see(guard.token());
             if matches!(guard, Guard::Lock(_)) {
                 self.locks.loaded.push((db, entry.key().into()));
+            }
+        }
+    }
+
+    /// Begins to count the leases of what was loaded, each in full.
+    pub(crate) fn adopt_loaded(&mut self, space: &Keyspace, now: Now) {
+        for (db, key) in std::mem::take(&mut self.locks.loaded) {
+            self.locks.index.set(db, &key, None);
+        }
+        self.restart_leases(space, now);
+    }
+
+    /// Lets every lease begin anew in full, where this server has just begun to count them.
+    pub(crate) fn restart_leases(&mut self, space: &Keyspace, now: Now) {
+        if !std::mem::take(&mut self.locks.restarts) {
+            return;
+        }
+        let known: Vec<_> = self.locks.index.iter().map(|(db, key)| (db, Box::from(key))).collect();
+        for (db, key) in known {
+            let entry = space.dbs.get(db).and_then(|db| db.table.get(&key));
+            match entry.and_then(record_of) {
+                Some(record) => self.locks.index.set(db, &key, Some(lease_end(now, record.lease))),
+                None => {
+                    self.locks.index.remove(db, &key);
+                }
             }
         }
     }

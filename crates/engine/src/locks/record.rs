@@ -1,8 +1,8 @@
 //! A lock as its hash says it, and the fields that make one.
 
 use base::number::{IntText, parse_i64, parse_u64};
-use keyspace::lock::LOCK_FIELD;
-use keyspace::{Guard, Hash, Limits, Value};
+use keyspace::lock::{FENCE_FIELD, LOCK_FIELD};
+use keyspace::{Entry, Guard, Hash, Limits, Value, View};
 use structures::Listpack;
 
 /// What the hash of a held lock says.
@@ -25,6 +25,8 @@ pub const LEASE_MAX: u64 = i32::MAX as u64 * 1000;
 const LEASE_UNSAID: u64 = 30_000;
 /// The largest META.
 pub const META_MAX: usize = 64 * 1024;
+/// The most fields of a lock; what has more was made by somebody else.
+const FIELDS_MAX: usize = 16;
 /// The longest name of an owner.
 pub const OWNER_MAX: usize = 512;
 
@@ -75,11 +77,34 @@ pub fn packed(words: &[&[u8]]) -> Value {
     Value::Hash(Hash::Packed(pack))
 }
 
+/// Makes a listpack of the table that holds a lock with a long value, its first field in front again.
+///
+/// Snapshots are loaded by the limits for all hashes; and tables know no order.
+pub fn repack(entry: &mut Entry) {
+    let words = match View::<Hash>::of(entry).as_deref() {
+        Ok(hash @ Hash::Table(table)) if table.len() <= FIELDS_MAX => match Guard::of_hash(hash) {
+            Some(_) => words_of(hash),
+            None => return,
+        },
+        _ => return,
+    };
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    entry.set_word(packed(&words));
+}
+
+/// Returns the fields and values of a lock or fence, that which says so first.
+fn words_of(hash: &Hash) -> Vec<Vec<u8>> {
+    let is_first = |field: &[u8]| field == LOCK_FIELD || field == FENCE_FIELD;
+    let mut pairs: Vec<_> = hash.iter().map(|(field, value)| [field.to_vec(), value.to_vec()]).collect();
+    pairs.sort_by_key(|[field, _]| !is_first(field));
+    pairs.into_iter().flatten().collect()
+}
+
 /// Returns the limits of the hashes of locks, given those of others: they hold what is longer in one listpack, too.
 pub fn limits(limits: Limits) -> Limits {
     Limits {
         hash_value: limits.hash_value.max(META_MAX),
-        hash_entries: limits.hash_entries.max(16),
+        hash_entries: limits.hash_entries.max(FIELDS_MAX),
         ..limits
     }
 }
@@ -115,6 +140,29 @@ mod tests {
         let Value::Hash(hash) = packed(&[LOCK_FIELD, b"5", b"lease", b"-3"]) else { panic!("a hash") };
         let record = Record::of(&hash).expect("a lock");
         assert_eq!((record.lease, record.owner.len(), record.since), (LEASE_UNSAID, 0, 0));
+    }
+
+    #[test]
+    fn a_table_is_packed_again() {
+        let (small, seed) = (Limits { hash_entries: 0, ..Limits::default() }, base::hash::HashSeed([1, 2]));
+        let record =
+            Record { token: 9, owner: b"me".as_slice().into(), lease: 5, since: 6, ..Record::default() };
+        let mut table = Hash::new();
+        record.with_fields(|words| {
+            for pair in words.chunks(2) {
+                table.set(pair[0], pair[1], &small, seed);
+            }
+        });
+        let mut entry = Entry::with_word(b"k", Value::Hash(table.clone()), None);
+        repack(&mut entry);
+        let hash = View::<Hash>::of(&entry).expect("a hash");
+        assert!(matches!(&*hash, Hash::Packed(_)));
+        assert_eq!(Record::of(&hash), Some(record));
+        // Others stay as they are.
+        table.remove(LOCK_FIELD);
+        let mut entry = Entry::with_word(b"k", Value::Hash(table), None);
+        repack(&mut entry);
+        assert!(matches!(&*View::<Hash>::of(&entry).expect("a hash"), Hash::Table(_)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::acks::Acks;
 use crate::cx::Mode;
 use crate::effect::Effect;
 use crate::session::{Session, SessionId};
-use crate::{Engine, Host, Reply, Server};
+use crate::{Engine, Error, Host, Reply, Server};
 
 /// Leases that are ended without letting anything else happen between.
 const EXPIRED_AT_ONCE: usize = 1000;
@@ -151,18 +151,44 @@ impl Server {
 
     /// Deletes a lock whose grant will not be told.
     fn give_back(&mut self, keys: &mut Keys<'_>, grant: &Grant, now: Now) {
-        let Ok(Some(record)) = self.lock_at(keys, &grant.key, now) else { return };
-        if record.token != grant.token {
+        self.take_back(keys, &grant.key, grant.token, now);
+    }
+
+    /// Deletes a lock which nobody knows that they hold; while writes are paused it is left to its lease.
+    fn take_back(&mut self, keys: &mut Keys<'_>, key: &[u8], token: u64, now: Now) {
+        let Ok(Some(record)) = self.lock_at(keys, key, now) else { return };
+        if record.token != token || !self.counts_leases() || self.pause.writes() {
             return;
         }
         let db = keys.db;
-        keys.delete(&grant.key, "del", false);
+        keys.delete(key, "del", false);
         if keys.space.recorder.listening.any(keyspace::Listening::PROPAGATE) {
-            self.propagation.stream.push(db, &[b"DEL", &grant.key], false);
-            self.note_write_of(&keys.space.seed, db, &grant.key);
+            self.propagation.stream.push(db, &[b"DEL", key], false);
+            self.note_write_of(&keys.space.seed, db, key);
         }
-        self.locks.index.remove(db, &grant.key);
-        self.lock_ended(db, &grant.key, &record, What::GivenBack, now);
+        self.locks.index.remove(db, key);
+        self.lock_ended(db, key, &record, What::GivenBack, now);
+    }
+
+    /// Notes that a session is being told of a grant, by what its output ends with.
+    fn telling(&mut self, id: SessionId, db: usize, grant: &Grant) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.telling(db, &grant.key, grant.token);
+        }
+    }
+
+    /// Notes that a session has ended, perhaps before it could be told of the grant that it waited for.
+    pub(crate) fn end_telling(&mut self, session: &mut Session) {
+        let untold = session.telling.take().filter(|telling| session.bytes_out < telling.end);
+        self.locks.untold.extend(untold.map(|untold| *untold));
+    }
+
+    /// Refuses a client its turn that could not have taken the lock without waiting either.
+    fn refuses_turn(&self, now: Now) -> Option<Error> {
+        if self.lacks_replicas(now.instant) {
+            return Some(Error::text("NOREPLICAS Not enough good replicas to write."));
+        }
+        self.refuses_writes()
     }
 }
 
@@ -171,7 +197,14 @@ impl Engine {
     pub(crate) fn tend_locks(&mut self, now: Now, host: &dyn Host) {
         let mut nobody = Session::new(SessionId(u32::MAX), 0, now.instant);
         let mut ended = 0;
-        if self.server.counts_leases() && !self.server.pause.writes() {
+        if self.server.locks_due().is_some_and(|due| due <= now.instant) {
+            for (db, key) in std::mem::take(&mut self.server.locks.put_off) {
+                self.server.waiting.signal(db, &key);
+            }
+            for untold in std::mem::take(&mut self.server.locks.untold) {
+                let mut keys = Keys::new(&mut self.keyspace, untold.db, now.unix_ms(), true);
+                self.server.take_back(&mut keys, &untold.key, untold.token, now);
+            }
             while ended < EXPIRED_AT_ONCE
                 && let Some((db, key)) = self.server.locks.index.overdue(now.instant)
             {
@@ -204,6 +237,15 @@ impl Engine {
             if id == current || matches!(self.server.lock_at(&mut keys, key, now), Ok(Some(_))) {
                 break;
             }
+            if self.server.pause.writes() {
+                self.server.locks.put_off.push((db, key.into()));
+                break;
+            }
+            if let Some(refusal) = self.server.refuses_turn(now) {
+                self.server.unblock_with_error(id, &refusal.message());
+                self.settle_unblocked(id, now);
+                continue;
+            }
             let Some(mut session) = self.server.sessions.take(id) else { break };
             if let Some(blocked) = session.blocked.take() {
                 self.server.waiting.remove(id, &blocked);
@@ -214,6 +256,13 @@ impl Engine {
                 self.server.locks.serving = None;
                 session.db = selected;
                 if session.blocked.is_none() {
+                    if let Ok(Some(held)) = self.server.lock_at(
+                        &mut Keys::new(&mut self.keyspace, db, now.unix_ms(), true),
+                        key,
+                        now,
+                    ) {
+                        session.telling(db, key, held.token);
+                    }
                     self.server.effects.push(Effect::Unblocked(id));
                     self.after_reply(&mut session, now);
                 }
@@ -238,6 +287,7 @@ impl Engine {
             // The holder counts from the moment in which it hears of the grant.
             self.server.locks.index.set(db, &grant.key, Some(lease_end(now, grant.lease)));
             self.unblock(id, now, |out, _| grant.reply(out));
+            self.server.telling(id, db, &grant);
         } else {
             self.server.unblock_with_error(id, TAKEN_AWAY);
             self.settle_unblocked(id, now);
@@ -248,7 +298,7 @@ impl Engine {
 
     /// Takes note of an entry that was read from a snapshot and will be in the keyspace.
     #[inline]
-    pub fn note_loaded(&mut self, db: usize, entry: &keyspace::Entry) {
+    pub fn note_loaded(&mut self, db: usize, entry: &mut keyspace::Entry) {
         self.server.note_loaded(db, entry);
     }
 
@@ -259,31 +309,11 @@ impl Engine {
 
     /// Begins to count the leases of what was loaded, each in full.
     pub fn locks_loaded(&mut self, now: Now) {
-        for (db, key) in std::mem::take(&mut self.server.locks.loaded) {
-            self.server.locks.index.set(db, &key, None);
-        }
         if self.server.follows() {
             self.server.locks.stop();
         } else {
             self.server.locks.start();
-            self.restart_leases(now);
         }
-    }
-
-    /// Lets every lease begin anew in full, where this server has just begun to count them.
-    pub(crate) fn restart_leases(&mut self, now: Now) {
-        if !std::mem::take(&mut self.server.locks.restarts) {
-            return;
-        }
-        let known: Vec<_> = self.server.locks.index.iter().map(|(db, key)| (db, Box::from(key))).collect();
-        for (db, key) in known {
-            let entry = self.keyspace.dbs.get(db).and_then(|db| db.table.get(&key));
-            match entry.and_then(super::record_of) {
-                Some(record) => self.server.locks.index.set(db, &key, Some(lease_end(now, record.lease))),
-                None => {
-                    self.server.locks.index.remove(db, &key);
-                }
-            }
-        }
+        self.server.adopt_loaded(&self.keyspace, now);
     }
 }
