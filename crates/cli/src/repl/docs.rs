@@ -228,7 +228,7 @@ pub(crate) mod tests {
         ("token", bulk(text))
     }
 
-    /// Four commands with every kind of argument.
+    /// Some commands with every kind of argument.
     pub(crate) fn sample() -> CommandDocs {
         let set = Reply::Map(vec![
             (bulk("summary"), bulk("Set a value.")),
@@ -308,6 +308,13 @@ pub(crate) mod tests {
             bulk("arguments"),
             Reply::Array(vec![described("parameter", "string", &[flags(&["multiple"])])]),
         )]);
+        let auth = Reply::Map(vec![(
+            bulk("arguments"),
+            Reply::Array(vec![
+                described("username", "string", &[flags(&["optional"])]),
+                described("password", "string", &[]),
+            ]),
+        )]);
         let config = Reply::Map(vec![
             (bulk("group"), bulk("server")),
             (bulk("subcommands"), Reply::Map(vec![(bulk("config|get"), config_get)])),
@@ -323,6 +330,8 @@ pub(crate) mod tests {
             sinter,
             bulk("config"),
             config,
+            bulk("auth"),
+            auth,
         ]);
         CommandDocs::read(&reply).unwrap()
     }
@@ -335,6 +344,7 @@ pub(crate) mod tests {
         assert_eq!(
             syntax,
             [
+                "AUTH [username] password",
                 "CONFIG ",
                 "CONFIG GET parameter [parameter ...]",
                 "SET key value [NX|XX] [GET] [EX seconds|KEEPTTL]",
@@ -344,7 +354,7 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(docs.groups.into_iter().collect::<Vec<_>>(), ["server", "sorted-set", "string"]);
-        let set = &docs.entries[2];
+        let set = &docs.entries[3];
         assert_eq!((set.summary.as_str(), set.since.as_deref()), ("Set a value.", Some("1.0.0")));
     }
 

@@ -88,7 +88,8 @@ fn any_order(run: &[Argument], words: &[&str], after: &[&Argument]) -> Progress 
         // Words that must be spelled so go before those that may be anything.
         let spelled = open.iter().position(|argument| is_spelled(argument, left[0]));
         let free = || {
-            let reserved = after.iter().any(|argument| is_spelled(argument, left[0]));
+            let needed = after.iter().map(|argument| words_needed(argument)).sum::<usize>();
+            let reserved = left.len() <= needed || after.iter().any(|argument| is_spelled(argument, left[0]));
             open.iter().position(|argument| !reserved && begins_freely(argument))
         };
         let Some(place) = spelled.or_else(free) else { break };
@@ -179,6 +180,20 @@ fn once(argument: &Argument, words: &[&str], with_token: bool, after: &[&Argumen
     Some(step)
 }
 
+/// Returns how many words an argument takes at least.
+fn words_needed(argument: &Argument) -> usize {
+    if argument.optional {
+        return 0;
+    }
+    let value = match argument.kind {
+        Kind::PureToken => 0,
+        Kind::Text | Kind::Integer | Kind::Double => 1,
+        Kind::Block => argument.parts.iter().map(words_needed).sum(),
+        Kind::OneOf => argument.parts.iter().map(words_needed).min().unwrap_or(0),
+    };
+    usize::from(argument.token.is_some()) + value
+}
+
 /// Returns whether the argument can begin with this very word, as one that must be spelled so.
 fn is_spelled(argument: &Argument, word: &str) -> bool {
     match (&argument.token, argument.kind) {
@@ -239,6 +254,9 @@ mod tests {
             ("CONFIG GET", Some(" parameter [parameter ...]")),
             ("CONFIG GET a b ", Some("[parameter ...]")),
             ("CONFIG", None),
+            ("AUTH ", Some("[username] password")),
+            ("AUTH secret", None),
+            ("AUTH bob secret", None),
             ("NOSUCH a", None),
             ("", None),
         ];

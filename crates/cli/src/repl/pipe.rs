@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::{Client, Stream};
 use super::reply::{LinkError, Reply, system_text};
@@ -21,7 +21,7 @@ const CHUNK: usize = 64 << 10;
 const MARK_LEN: usize = 20;
 
 /// How often it is looked whether replies still come.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(200);
 
 /// What one of the threads has to say.
 enum Event {
@@ -62,7 +62,8 @@ pub(crate) fn run(session: &mut Session) -> Result<u8, Stop> {
     });
 
     let timeout = session.options.pipe_timeout;
-    let (mut seen, mut silent) = (0, 0);
+    let silence_max = Duration::from_secs(u64::try_from(timeout).unwrap_or(0));
+    let (mut seen, mut heard_at) = (0, Instant::now());
     loop {
         match heard.recv_timeout(TICK) {
             Ok(Event::Done) => break,
@@ -70,9 +71,9 @@ pub(crate) fn run(session: &mut Session) -> Result<u8, Stop> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         let replies = progress.replies.load(Ordering::Relaxed);
-        silent = if replies == seen { silent + 1 } else { 0 };
-        seen = replies;
-        if progress.input_ended.load(Ordering::Relaxed) && timeout > 0 && silent > timeout {
+        if replies != seen || !progress.input_ended.load(Ordering::Relaxed) {
+            (seen, heard_at) = (replies, Instant::now());
+        } else if timeout > 0 && heard_at.elapsed() > silence_max {
             eprintln!("No replies for {timeout} seconds: exiting.");
             progress.errors.fetch_add(1, Ordering::Relaxed);
             break;
