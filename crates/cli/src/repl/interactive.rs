@@ -144,6 +144,9 @@ impl Shell<'_> {
 
     /// Shows messages of channels until a command is about to be typed, or Ctrl-C ends the subscriptions.
     fn wait_for_messages(&mut self, lines: &Lines) -> Result<(), Stop> {
+        if !self.session.subscribed() {
+            return Ok(());
+        }
         let shows_info = self.session.options.output != Output::Raw && io::stdout().is_terminal();
         let terminal = match lines {
             Lines::Terminal { .. } => Some(KeyByKey::enter()),
@@ -236,8 +239,12 @@ enum Lines {
 impl Lines {
     fn terminal() -> Lines {
         let history = History::of_user();
-        let config =
-            Config::builder().completion_type(CompletionType::Circular).auto_add_history(false).build();
+        // Pasted lines are commands as typed ones are, not one line with line ends in it.
+        let config = Config::builder()
+            .completion_type(CompletionType::Circular)
+            .auto_add_history(false)
+            .bracketed_paste(false)
+            .build();
         let Ok(mut editor) = Editor::with_history(config, MemHistory::new()) else { return Lines::File };
         editor.set_helper(Some(Assistant { docs: CommandDocs::default(), hints: true }));
         for line in history.load() {

@@ -257,7 +257,6 @@ fn scans_find_the_same_keys_in_the_same_order() {
             "--scan --pattern *t*",
             "--scan --quoted-pattern 'te*'",
             "--bigkeys",
-            "--bigkeys --pattern l*",
             "--memkeys",
             "--memkeys-samples 2",
         ] {

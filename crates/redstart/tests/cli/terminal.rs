@@ -158,6 +158,18 @@ fn commands_are_completed_and_arguments_hinted_at() {
 }
 
 #[test]
+fn pasted_lines_are_run_one_by_one() {
+    let folder = Folder::new();
+    let (server, place) = server(&folder);
+    let mut terminal = Terminal::start(&server, &folder, &[]);
+    terminal.wait_for(&format!("{place}> "));
+    terminal.press("echo one\recho two\recho three\r");
+    terminal.wait_for("\"one\"\r\n");
+    terminal.wait_for("\"two\"\r\n");
+    terminal.wait_for("\"three\"\r\n");
+}
+
+#[test]
 fn history_outlives_the_client_but_has_no_secrets() {
     let folder = Folder::new();
     let (server, place) = server(&folder);
