@@ -319,10 +319,8 @@ fn run(
 ) -> i32 {
     title::show(job.config, job.name, job.config_file);
     oom::adjust_child(job.config, job.oom_score);
-    if job.in_pieces {
-        // Every piece is one more thing for the parent to do: clients come first.
-        process::give_way(process::Way::Some);
-    }
+    // Where both share a processor clients come first; and every piece is one more thing for the parent to do.
+    process::give_way(process::Way::Some);
     let written = Rc::new(Cell::new(0));
     let reporter = RefCell::new(Reporter::new(pipe, Rc::clone(&written), job.key_delay));
     let write = |sink: &mut dyn Sink| {
