@@ -13,6 +13,7 @@ mod current;
 pub mod log;
 pub mod manifest;
 pub mod mark;
+mod pace;
 pub mod place;
 pub mod read;
 pub mod record;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! append ──► gathered ──► Append ──► Sync ──► durable()          one file: see `current`
-//!                │ always: one Sync in flight; what comes meanwhile goes out together when it is done
+//!                │ always: one Sync in flight; what comes meanwhile goes out together when it is done, see `pace`
 //!                │ everysec, no: each turn's bytes at once
 //! rewrite ──► new increment, manifest ──► Snapshot ──► Rename, manifest, Remove         see `rewrite`
 //! ```
@@ -35,6 +35,7 @@ use crate::ages::Ages;
 use crate::current::{Border, Current, Gate, Unlisted};
 use crate::manifest::Manifest;
 use crate::mark::Mark;
+use crate::pace::Pace;
 use crate::place::Place;
 use crate::rewrite::{Listing, Removal, Rewriting, Schedule};
 use crate::settings::{Fsync, Settings, Sizes, Start};
@@ -75,6 +76,8 @@ pub struct Log {
     pub(crate) appended: u64,
     durable: u64,
     ages: Ages,
+    /// When `always` syncs.
+    pace: Pace,
     /// While `everysec` cannot keep its word: what may leave nevertheless, since it may have left before.
     held: Option<u64>,
     /// Why an append failed, until it succeeds.
@@ -183,6 +186,7 @@ impl Log {
             appended: offset,
             durable: offset,
             ages: Ages::default(),
+            pace: Pace::default(),
             held: None,
             write_error: None,
             sync_error: None,
@@ -286,6 +290,11 @@ impl Log {
         }
     }
 
+    /// Says how many clients wait for bytes to be on the disk; with `always` a sync waits for those that it may expect.
+    pub fn set_waiting(&mut self, clients: usize) {
+        self.pace.set_waiting(clients);
+    }
+
     /// Takes what became of a task; each is reported once, in the order in which they were handed out.
     pub fn task_done(&mut self, now: Now, id: TaskId, result: Result<(), DiskError>) {
         self.tick(now);
@@ -348,6 +357,9 @@ impl Log {
                     add(file.unasked.filter(|_| waits).map(|since| since + SYNC_AFTER));
                 }
                 _ => {}
+            }
+            if file.gate == Gate::Open && self.settings.fsync == Fsync::Always && !file.batches.is_empty() {
+                add(self.pace.due().filter(|_| file.syncs == 0 && !self.skips_sync()));
             }
             add(self.quiet_due(file));
             add(self.mark_due(file));
@@ -681,6 +693,7 @@ impl Log {
         match result {
             Ok(()) => {
                 file.synced(border, now);
+                self.pace.done(now);
                 self.settle();
             }
             Err(error) => self.fail(id, error, false),
@@ -803,7 +816,10 @@ impl Log {
             file.quiet = None;
             file.batches.push(file.synced.len, &[]);
         }
-        let (id, waits) = (file.id, policy == Fsync::Always && file.syncs > 0 && !skips);
+        let together = policy == Fsync::Always && !skips;
+        let company = together && !file.batches.is_empty() && !retiring && !closing;
+        let waits = together && (file.syncs > 0 || (company && self.pace.waits(now)));
+        let id = file.id;
         let mut tasks = Vec::new();
         if !waits || retiring || closing {
             if !file.batches.is_empty() || file.mark_due <= now || retiring || closing {
@@ -828,6 +844,7 @@ impl Log {
         if due && file.syncs == 0 && unsynced {
             file.in_flight += 1;
             file.syncs += 1;
+            self.pace.begun(now);
             file.unasked = (!file.batches.is_empty()).then_some(now);
             tasks.push((Task::Sync { file: id }, Job::Sync(id, file.handed)));
         }

@@ -606,6 +606,29 @@ fn always_shares_one_sync_among_all_that_comes_meanwhile() {
 }
 
 #[test]
+fn always_syncs_for_all_clients_that_come_again_together() {
+    let mut world = World::new(settings(Fsync::Always), empty(), |_, _| None);
+    world.sync_micros = 5_000;
+    world.pass(100_000);
+    let (syncs, micros) = (world.syncs, world.micros);
+    while world.micros < micros + 500_000 {
+        // One of twenty comes every 50 microseconds, but not before its last write is on the disk.
+        if world.writes - world.released < 20 {
+            world.write();
+            world.log.set_waiting((world.writes - world.released) as usize);
+        }
+        world.turn();
+        world.pass(50);
+    }
+    let syncs = world.syncs - syncs;
+    // In two halves it would be ten a sync.
+    assert!(world.writes > 17 * syncs && syncs > 60, "{} writes in {syncs} syncs", world.writes);
+    // Nobody is waited for once they are gone.
+    world.pass(100_000);
+    assert_eq!(world.log.durable(), world.writes);
+}
+
+#[test]
 fn everysec_lets_replies_wait_when_the_disk_is_slow() {
     let mut world = World::new(settings(Fsync::EverySecond), empty(), |_, _| None);
     world.sync_micros = 5_000_000;

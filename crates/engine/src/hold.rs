@@ -142,6 +142,11 @@ impl Server {
         }
     }
 
+    /// Returns how many sessions have held replies.
+    pub fn held_sessions(&self) -> usize {
+        self.holds.queue.len()
+    }
+
     /// Begins a new turn: what was written so far has been handed to the log.
     pub fn next_turn(&mut self) {
         self.holds.turn += 1;

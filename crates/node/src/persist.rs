@@ -207,6 +207,9 @@ impl Node {
             }
         });
         self.engine.server.next_turn();
+        if let Some(log) = log {
+            log.set_waiting(self.engine.server.held_sessions());
+        }
         self.mark_log(now);
         self.tend_log(now);
     }
