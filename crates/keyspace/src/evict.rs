@@ -55,8 +55,11 @@ const AGE_MASK: u32 = 0xff_ffff;
 /// Counter that a new key starts with, so that it is not evicted before it could be used again.
 const LFU_INIT: u8 = 5;
 
-/// How often another key is looked for where those found are locks, which are never evicted.
+/// How often another key is drawn where those found are locks, which are never evicted.
 const GUARDED_TRIES: usize = 100;
+/// How often another sample is taken for the same reason, and by how much each is larger than the one before.
+const GUARDED_ROUNDS: usize = 20;
+const GUARDED_MORE: usize = 8;
 
 /// Returns whether a key may be evicted: locks and fences may not, whatever the policy.
 #[inline]
@@ -202,7 +205,9 @@ impl Keyspace {
         // Candidates may have gone or been touched since they entered the pool: two refills suffice to find one if any is
         // left, unless what was looked at may not be evicted.
         let (mut rounds, mut guarded) = (0, false);
-        while rounds < 3 || (guarded && rounds < GUARDED_TRIES) {
+        while rounds < 3 || (guarded && rounds < GUARDED_ROUNDS) {
+            // Locks stand in front of others that are then never seen in a small sample.
+            let samples = if guarded { samples + GUARDED_MORE * rounds } else { samples };
             rounds += 1;
             guarded = false;
             for (db, this) in dbs.iter_mut().enumerate() {
