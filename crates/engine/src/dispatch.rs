@@ -17,7 +17,7 @@ use crate::server::hex_id;
 use crate::session::{Closing, Origin, ReplyMode, Session, SessionId};
 use crate::stats::CommandStats;
 use crate::stream::Stream;
-use crate::table::{Row, Table};
+use crate::table::{Recent, Row, Table};
 use crate::{Error, Host, Reply, Result, Server, commands};
 
 /// Executes commands: one keyspace, its sessions, and what they share.
@@ -29,6 +29,7 @@ pub struct Engine {
     pub(crate) expire_db: usize,
     /// The reading of the host's counter when the last command ended, while nothing that takes time came after it.
     pub(crate) ticked: Option<u64>,
+    pub(crate) recent: Recent,
 }
 
 /// What became of a request.
@@ -81,8 +82,14 @@ impl Engine {
             propagation: Default::default(),
             browser_logged: None,
         };
-        let mut engine =
-            Engine { keyspace, server, schedule: Default::default(), expire_db: 0, ticked: None };
+        let mut engine = Engine {
+            keyspace,
+            server,
+            schedule: Default::default(),
+            expire_db: 0,
+            ticked: None,
+            recent: Recent::NOTHING,
+        };
         engine.server.limit_clients();
         if let Some((host, port)) = engine.server.config.replicaof.clone() {
             let host = String::from_utf8_lossy(&host).into_owned();
@@ -283,9 +290,11 @@ impl Engine {
 
     /// Finds the row of a request, subcommands included.
     #[inline(always)]
-    fn find(&self, request: Request<'_>) -> Result<&'static Row> {
+    fn find(&mut self, request: Request<'_>) -> Result<&'static Row> {
         let table = self.server.table;
-        let Some(row) = table.find(request.arg(0)) else { return Err(unknown(request)) };
+        let Some(row) = table.find_again(request.arg(0), &mut self.recent) else {
+            return Err(unknown(request));
+        };
         if row.subcommands.is_empty() || request.len() < 2 {
             return Ok(row);
         }

@@ -396,6 +396,19 @@ pub struct Table {
     subcommands: BTreeMap<(usize, Vec<u8>), usize>,
 }
 
+/// The command that was found last; the next one often is the same, written alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recent {
+    word: u64,
+    len: usize,
+    id: usize,
+}
+
+impl Recent {
+    /// Nothing was found yet: no name is that long.
+    pub(crate) const NOTHING: Recent = Recent { word: 0, len: usize::MAX, id: 0 };
+}
+
 /// Where a name stands: its head, its length and its row.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -500,6 +513,20 @@ impl Table {
         }
     }
 
+    /// Returns what [`Table::find`] does; `recent` is of the same table.
+    #[inline]
+    pub(crate) fn find_again(&self, name: &[u8], recent: &mut Recent) -> Option<&Row> {
+        let word = word(name);
+        if word == recent.word && name.len() == recent.len {
+            return self.rows.get(recent.id);
+        }
+        let row = self.find(name)?;
+        if (1..=HEAD).contains(&name.len()) {
+            *recent = Recent { word, len: name.len(), id: row.id };
+        }
+        Some(row)
+    }
+
     /// Returns the row of a container's subcommand, in any case.
     pub fn find_sub(&self, container: usize, name: &[u8]) -> Option<&Row> {
         let id = self.subcommands.get(&(container, name.to_ascii_lowercase()))?;
@@ -574,7 +601,18 @@ const HEAD: usize = 8;
 #[inline]
 fn head(name: &[u8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let word = if let Some(head) = name.first_chunk::<HEAD>() {
+    let word = word(name);
+    // The top bit of each byte says whether it is a letter from A to Z; a quarter of it is what makes one small.
+    let low = word & (ONES * 0x7f);
+    let letters =
+        (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word & (ONES * 0x80);
+    word | letters >> 2
+}
+
+/// Returns the first bytes of a name as a number.
+#[inline]
+fn word(name: &[u8]) -> u64 {
+    if let Some(head) = name.first_chunk::<HEAD>() {
         u64::from_le_bytes(*head)
     } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
@@ -586,12 +624,7 @@ fn head(name: &[u8]) -> u64 {
             [a] => u64::from(a),
             _ => 0,
         }
-    };
-    // The top bit of each byte says whether it is a letter from A to Z; a quarter of it is what makes one small.
-    let low = word & (ONES * 0x7f);
-    let letters =
-        (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word & (ONES * 0x80);
-    word | letters >> 2
+    }
 }
 
 /// Returns where to look for a name with this head first.
@@ -607,6 +640,19 @@ fn hash(head: u64, name: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_last_is_not_taken_for_another() {
+        let table = Table::standard();
+        let mut recent = Recent::NOTHING;
+        for name in ["", "get", "GET", "get", "get\0", "gets", "", "lpush", "lpushx", "lpush", "subscribe"] {
+            for _ in 0..2 {
+                let found = table.find_again(name.as_bytes(), &mut recent).map(|row| row.id);
+                assert_eq!(found, table.find(name.as_bytes()).map(|row| row.id), "{name:?}");
+            }
+        }
+        assert!(table.find_again(b"subscribX", &mut recent).is_none());
+    }
 
     #[test]
     fn every_command_is_found_in_any_case_and_nothing_else_is() {
