@@ -73,8 +73,14 @@ impl List {
     /// Prepares for `count` more elements of `bytes` bytes in all: becomes a quicklist if they would exceed one node.
     #[inline]
     pub fn reserve(&mut self, fill: Fill, bytes: usize, count: usize) {
+        self.reserve_for(fill, || bytes, count);
+    }
+
+    /// Does the same, and asks for the bytes only where they matter.
+    #[inline]
+    pub fn reserve_for(&mut self, fill: Fill, bytes: impl FnOnce() -> usize, count: usize) {
         if let List::Packed(pack) = self
-            && !fill.allows(pack.byte_len() + bytes, pack.len() + count)
+            && !fill.allows(pack.byte_len() + bytes(), pack.len() + count)
         {
             let pack = std::mem::take(pack);
             *self = List::Quick(Box::new(Quicklist::from_listpack(pack, fill)));

@@ -48,6 +48,12 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
+    /// Writes `+PONG`.
+    #[inline]
+    pub fn pong(&mut self) {
+        self.out.extend_from_slice(b"+PONG\r\n");
+    }
+
     /// Writes a status; line ends within it become spaces.
     #[inline]
     pub fn simple(&mut self, status: impl AsRef<[u8]>) {
@@ -343,6 +349,7 @@ mod tests {
     fn each_reply_has_a_form_in_both_protocols() {
         assert_both(|w| w.ok(), "+OK|", "+OK|");
         assert_both(|w| w.simple("PONG"), "+PONG|", "+PONG|");
+        assert_both(|w| w.pong(), "+PONG|", "+PONG|");
         assert_both(|w| w.error("ERR no"), "-ERR no|", "-ERR no|");
         assert_both(|w| w.bulk(b"key"), "$3|key|", "$3|key|");
         assert_both(|w| w.bulk_int(-12), "$3|-12|", "$3|-12|");

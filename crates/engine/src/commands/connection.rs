@@ -112,7 +112,7 @@ fn ping(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()>
         return Ok(());
     }
     match message {
-        None => out.simple("PONG"),
+        None => out.pong(),
         Some(message) => out.bulk(message),
     }
     Ok(())

@@ -271,7 +271,7 @@ fn push_to_existing(cx: &mut Cx<'_>, args: &mut Args<'_>, end: End, out: &mut Re
 /// Adds the elements that are left of `args` at one end.
 #[inline]
 fn push(mut list: Edit<'_, List>, end: End, fill: Fill, args: &Args<'_>, out: &mut Reply<'_>) {
-    list.reserve(fill, args.rest().map(<[u8]>::len).sum(), args.left());
+    list.reserve_for(fill, || args.rest().map(<[u8]>::len).sum(), args.left());
     for element in args.rest() {
         list.push(end, element);
     }
