@@ -1,6 +1,7 @@
 //! Taking, keeping and giving up locks.
 
 use base::number::IntText;
+use base::time::{Instant, Now};
 use keyspace::{Class, Hash, Stamp};
 
 use crate::acks::Acks;
@@ -11,7 +12,7 @@ use crate::locks::json::is_json;
 use crate::locks::queue::Waiter;
 use crate::locks::record::{LEASE_MAX, META_MAX, Record, is_owner, limits, packed};
 use crate::locks::serve::TOO_FEW;
-use crate::locks::{Grant, LockWait, lease_end};
+use crate::locks::{Grant, Kind, LockWait, lease_end};
 use crate::session::OwnedRequest;
 use crate::table::{self, Command, acl, at, command, does, key};
 use crate::{Args, Cx, Error, Reply, Result};
@@ -192,15 +193,20 @@ fn acquire(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     let waited = cx.server.locks.serving.take();
     let (db, key) = (cx.keys.db, wish.key);
     let busy = match cx.lock(key)? {
-        Some(held) if *held.owner == *wish.owner => return acquire_again(cx, &wish, held, out),
+        Some(held) if *held.owner == *wish.owner => {
+            // What was granted by another master, or before a restart, may have been superseded there: it gets a new token.
+            return match cx.server.locks.tokens.is_current(held.token) {
+                true => acquire_again(cx, &wish, held, out),
+                false => grant(cx, &wish, waited_for(waited, cx.now), Kind::Again, out),
+            };
+        }
         Some(held) => cx.server.busy(db, key, held, wish.owner, cx.now),
         // Whoever waits comes first, also before those who find the lock free in the middle of a transaction.
         None if waited.is_none() && cx.server.waiting.locks.has(db, key) => {
             cx.server.promised(db, key, wish.owner)
         }
         None => {
-            let waited = waited.map(|since| cx.now.instant.saturating_since(since).as_millis() as u64);
-            return grant(cx, &wish, waited, out);
+            return grant(cx, &wish, waited_for(waited, cx.now), Kind::Fresh, out);
         }
     };
     if wish.wait == 0 || cx.mode == Mode::Transaction {
@@ -212,14 +218,25 @@ fn acquire(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     Ok(())
 }
 
-/// Gives a free lock to who asks for it.
-fn grant(cx: &mut Cx<'_>, wish: &Wish<'_>, waited: Option<u64>, out: &mut Reply<'_>) -> Result<()> {
-    check_replicas(cx, wish)?;
+/// Returns how many milliseconds have passed since a wait began.
+fn waited_for(since: Option<Instant>, now: Now) -> Option<u64> {
+    Some(now.instant.saturating_since(since?).as_millis() as u64)
+}
+
+/// Gives a lock to who asks for it, under a new token.
+fn grant(
+    cx: &mut Cx<'_>,
+    wish: &Wish<'_>,
+    waited: Option<u64>,
+    kind: Kind,
+    out: &mut Reply<'_>,
+) -> Result<()> {
+    check_replicas(cx, wish.replicas)?;
     if cx.mode == Mode::Transaction && cx.server.grant_needs_log() {
         return Err(NOT_YET);
     }
     let unix_ms = cx.now.unix_ms();
-    let token = cx.server.locks.tokens.next(cx.now.unix_secs()).ok_or(NO_TOKENS)?;
+    let token = cx.server.locks.tokens.next(unix_ms).ok_or(NO_TOKENS)?;
     if !cx.server.persistence.log.enabled {
         // Nothing can be waited for.
         cx.server.locks.tokens.begun(0);
@@ -249,17 +266,19 @@ fn grant(cx: &mut Cx<'_>, wish: &Wish<'_>, waited: Option<u64>, out: &mut Reply<
     });
     locks.book.note(db, wish.key, Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token });
     let waited = waited.unwrap_or(0);
-    let grant = Grant { key: wish.key.into(), token, lease: wish.lease, waited, replicas: wish.replicas };
+    let key = wish.key.into();
+    let grant = Grant { key, token, lease: wish.lease, waited, replicas: wish.replicas, kind };
     cx.tell(grant, out);
     Ok(())
 }
 
 /// Answers the holder's own request: the grant stands, and the lease begins anew.
 fn acquire_again(cx: &mut Cx<'_>, wish: &Wish<'_>, held: Record, out: &mut Reply<'_>) -> Result<()> {
-    check_replicas(cx, wish)?;
+    check_replicas(cx, wish.replicas)?;
     let (lease, replicas) = (IntText::new(wish.lease as i64), IntText::new(wish.replicas as i64));
     let mut changed: Vec<&[u8]> = Vec::new();
-    if held.lease != wish.lease {
+    // Replicas that have acknowledged this will let the lease begin no earlier, should they take over.
+    if held.lease != wish.lease || wish.replicas > 0 || cx.server.is_synchronous() {
         changed.extend([&b"lease"[..], lease.as_bytes()]);
     }
     if held.replicas != wish.replicas && wish.replicas > 0 {
@@ -272,20 +291,21 @@ fn acquire_again(cx: &mut Cx<'_>, wish: &Wish<'_>, held: Record, out: &mut Reply
     }
     cx.restart_lease(wish.key, &changed, wish.lease)?;
     let (key, token) = (wish.key.into(), held.token);
-    cx.tell(Grant { key, token, lease: wish.lease, waited: 0, replicas: wish.replicas }, out);
+    let kind = Kind::Again;
+    cx.tell(Grant { key, token, lease: wish.lease, waited: 0, replicas: wish.replicas, kind }, out);
     Ok(())
 }
 
 /// Refuses a grant that cannot come to as many replicas as it is to.
-fn check_replicas(cx: &Cx<'_>, wish: &Wish<'_>) -> Result<()> {
-    if wish.replicas == 0 {
+fn check_replicas(cx: &Cx<'_>, replicas: u64) -> Result<()> {
+    if replicas == 0 {
         return Ok(());
     }
     if cx.mode == Mode::Transaction {
         return Err(NO_WAITING);
     }
     let online = cx.server.replication.primary.count(0, replication::primary::Commit::Received);
-    if (online as u64) < wish.replicas { Err(Error::text(TOO_FEW)) } else { Ok(()) }
+    if (online as u64) < replicas { Err(Error::text(TOO_FEW)) } else { Ok(()) }
 }
 
 /// Lets the session wait for its turn.
@@ -315,7 +335,7 @@ fn stand_in_line(cx: &mut Cx<'_>, wish: &Wish<'_>) {
     cx.session.blocked = Some(Box::new(blocked));
 }
 
-/// Lets the holder's lease begin anew.
+/// Lets the holder's lease begin anew; where the grant waited for replicas, this does as well.
 fn renew(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let (key, owner, token) = (args.key()?, owner(args)?, token(args)?);
     let wanted = if args.accept("LEASE") { Some(lease(args)?) } else { None };
@@ -324,8 +344,16 @@ fn renew(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
     let held = cx.lock(key)?.filter(|held| held.token == token && *held.owner == *owner).ok_or(NOT_HELD)?;
     let lease = wanted.unwrap_or(held.lease);
     let text = IntText::new(lease as i64);
+    check_replicas(cx, held.replicas)?;
+    // A master that nobody follows any more must not extend what the one in its place has let end.
+    let silent = lease == held.lease && held.replicas == 0 && !cx.server.is_synchronous();
     let changed: &[&[u8]] = &[b"lease", text.as_bytes()];
-    cx.restart_lease(key, if lease == held.lease { &[] } else { changed }, lease)?;
+    cx.restart_lease(key, if silent { &[] } else { changed }, lease)?;
+    if held.replicas > 0 {
+        let (key, replicas) = (key.into(), held.replicas);
+        cx.tell(Grant { key, token, lease, waited: 0, replicas, kind: Kind::Renewed }, out);
+        return Ok(());
+    }
     out.int(lease as i64);
     Ok(())
 }

@@ -64,6 +64,18 @@ pub struct Grant {
     pub waited: u64,
     /// Replicas that are to have it.
     pub replicas: u64,
+    pub kind: Kind,
+}
+
+/// What is told with a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The lock was free: it is given back if this cannot be told.
+    Fresh,
+    /// The holder asked again, and goes on to hold what it held before if this cannot be told.
+    Again,
+    /// The holder's lease begins anew, which is all that it is told.
+    Renewed,
 }
 
 /// A grant of which a client is being told.

@@ -5,7 +5,7 @@ use keyspace::{Keys, Keyspace};
 
 use super::book::{Event, What};
 use super::record::Record;
-use super::{Grant, LockWait, lease_end};
+use super::{Grant, Kind, LockWait, lease_end};
 use crate::acks::Acks;
 use crate::cx::Mode;
 use crate::effect::Effect;
@@ -54,8 +54,11 @@ impl Busy {
 }
 
 impl Grant {
-    /// Writes it as the reply to LOCK.ACQUIRE.
+    /// Writes it as the reply to LOCK.ACQUIRE, or to LOCK.RENEW.
     pub(crate) fn reply(&self, out: &mut Reply<'_>) {
+        if self.kind == Kind::Renewed {
+            return out.int(self.lease as i64);
+        }
         out.map(4);
         out.bulk(b"status");
         out.bulk(b"granted");
@@ -131,7 +134,9 @@ impl Server {
                 self.unblock(id, |out, _| busy.reply(out));
             }
             LockWait::Granted(grant) => {
-                self.give_back(&mut keys, &grant, now);
+                if grant.kind == Kind::Fresh {
+                    self.give_back(&mut keys, &grant, now);
+                }
                 let logged = acks.is_none_or(|acks| acks.logs.is_none() || self.has_logged(acks.offset));
                 let error = if grant.replicas == 0 && !logged { NOT_ON_DISK } else { TOO_FEW };
                 self.unblock_with_error(id, error);

@@ -1,16 +1,17 @@
 //! Fencing tokens: one counter for all locks of the server, which grows strictly for ever.
 //!
 //! ```text
-//!  53                                   24                    0
-//! ┌───────────────────────────────────────┬───────────────────┐
-//! │ epoch: seconds since 2024, or one more │ grants within it  │
-//! │ than that of the highest token seen    │                   │
-//! └───────────────────────────────────────┴───────────────────┘
+//!  53                                          14              0
+//! ┌──────────────────────────────────────────────┬──────────────┐
+//! │ an epoch's first: milliseconds since 2024,   │ 0            │   or, if that was seen already, 2^24 more than
+//! │                                              │              │   the highest token seen
+//! └──────────────────────────────────────────────┴──────────────┘   then one more with each grant
 //! ```
 //!
 //! A run of the server as a master begins an epoch with its first grant. So tokens grow even where the end of a log, or all
-//! of the data, was lost: by what is left, or by the clock, whichever is further. An epoch of more than 2^24 grants runs
-//! into the numbers of the next ones, which it has then seen.
+//! of the data, was lost: by what is left, or by the clock, whichever is further. A clock that stands still or was set back
+//! does no harm as long as less than 2^24 grants are lost; and what is lost may be everything as long as the clock goes on,
+//! and no more than 2^14 grants are made in each of its milliseconds.
 
 use keyspace::lock::TOKENS_END;
 
@@ -20,6 +21,8 @@ pub struct Tokens {
     /// The highest token ever seen.
     highest: u64,
     epoch: Epoch,
+    /// The first one of the epoch that has begun.
+    first: u64,
 }
 
 /// How far the epoch has come.
@@ -34,10 +37,12 @@ enum Epoch {
     Begun(u64),
 }
 
-/// 2024-01-01T00:00:00Z, from which epochs count.
-const EPOCHS_BEGIN: i64 = 1_704_067_200;
-/// Bits that number the grants of an epoch.
-const GRANT_BITS: u32 = 24;
+/// 2024-01-01T00:00:00Z in milliseconds, from which epochs count.
+const EPOCHS_BEGIN: i64 = 1_704_067_200_000;
+/// Tokens that the clock leaves for the grants of a millisecond: 2 to the power of this.
+const GRANT_BITS: u32 = 14;
+/// Tokens that an epoch leaves for grants that were lost.
+const LOST: u64 = 1 << 24;
 
 impl Tokens {
     /// Returns the highest token ever seen, 0 before the first.
@@ -53,12 +58,13 @@ impl Tokens {
     }
 
     /// Returns the token of the next grant; nothing once all are used up.
-    pub fn next(&mut self, unix_secs: i64) -> Option<u64> {
+    pub fn next(&mut self, unix_ms: i64) -> Option<u64> {
         let mut token = self.highest + 1;
         if self.epoch == Epoch::Ahead {
-            let clock = u64::try_from(unix_secs.saturating_sub(EPOCHS_BEGIN)).unwrap_or(0);
+            let clock = u64::try_from(unix_ms.saturating_sub(EPOCHS_BEGIN)).unwrap_or(0);
             let by_clock = clock.min(TOKENS_END >> GRANT_BITS) << GRANT_BITS;
-            token = by_clock.max(((self.highest >> GRANT_BITS) + 1) << GRANT_BITS);
+            // Not further than that where the clock has gone on: the next epoch may be that of a server which has seen less.
+            token = if by_clock > self.highest { by_clock } else { self.highest + LOST };
             // A clock that is far ahead must not use up what is left, nor the last epochs keep from what is.
             if token >= TOKENS_END {
                 token = self.highest + 1;
@@ -69,6 +75,7 @@ impl Tokens {
         }
         if self.epoch == Epoch::Ahead {
             self.epoch = Epoch::Beginning;
+            self.first = token;
         }
         self.highest = token;
         Some(token)
@@ -77,6 +84,11 @@ impl Tokens {
     /// Lets the next grant begin a new epoch: data was loaded, or this server has become the master.
     pub fn end_epoch(&mut self) {
         self.epoch = Epoch::Ahead;
+    }
+
+    /// Returns whether a token was granted in this epoch: then nobody can have been granted a newer one without it being seen.
+    pub fn is_current(&self, token: u64) -> bool {
+        self.epoch != Epoch::Ahead && token >= self.first
     }
 
     /// Says where in the stream the epoch's first grant ends, if that was not known yet.
@@ -99,19 +111,19 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    const NOW: i64 = EPOCHS_BEGIN + 90_000_000;
+    const NOW: i64 = EPOCHS_BEGIN + 90_000_000_000;
 
     #[test]
     fn an_epoch_begins_by_the_clock_or_behind_what_was_seen() {
         let mut tokens = Tokens::default();
         let first = tokens.next(NOW).expect("there are some");
-        assert_eq!(first, 90_000_000 << 24);
+        assert_eq!(first, 90_000_000_000 << GRANT_BITS);
         assert_eq!(tokens.next(NOW + 5), Some(first + 1));
-        // The same second, a clock that was set back, one that is before 2024, and one that has gone mad.
+        // The same millisecond, a clock that was set back, one that is before 2024, and one that has gone mad.
         let mut last = first + 1;
-        for unix_secs in [NOW, NOW - 1_000_000, 0, i64::MIN, i64::MAX, NOW] {
+        for unix_ms in [NOW, NOW - 1_000_000_000, 0, i64::MIN, i64::MAX, NOW] {
             tokens.end_epoch();
-            let next = tokens.next(unix_secs).expect("there are some");
+            let next = tokens.next(unix_ms).expect("there are some");
             assert!(next > last, "{next} follows {last}");
             last = next;
         }
@@ -137,6 +149,17 @@ mod tests {
         tokens.see(TOKENS_END - 2);
         assert_eq!(tokens.next(NOW), Some(TOKENS_END - 1));
         assert_eq!(tokens.next(NOW), None);
+    }
+
+    #[test]
+    fn tokens_of_another_epoch_are_not_current() {
+        let mut tokens = Tokens::default();
+        let token = tokens.next(NOW).expect("there are some");
+        assert!(tokens.is_current(token) && !tokens.is_current(token - 1));
+        tokens.end_epoch();
+        assert!(!tokens.is_current(token));
+        let newer = tokens.next(NOW).expect("there are some");
+        assert!(tokens.is_current(newer) && !tokens.is_current(token));
     }
 
     #[test]
