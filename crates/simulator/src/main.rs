@@ -2,7 +2,7 @@
 //!
 //! `simulator --seed N [--verbose]`, `simulator --seeds FROM..TO`, and, with the same requests given to a reference
 //! server, `simulator --reference COMMAND --seeds FROM..TO`. With `--crashes` the seeds are those of crashes,
-//! with `--replication` those of masters and replicas.
+//! with `--replication` those of masters and replicas, with `--locks` those of locks on masters and replicas.
 //! `simulator --corrupt BYTES FLIPS` damages logs and snapshots of so many bytes at every place, and with so many wrong
 //! bits each.
 #![forbid(unsafe_code)]
@@ -17,13 +17,13 @@ use std::time::Instant;
 use simulator::corruption::{self, Counts};
 use simulator::crashes;
 use simulator::reference;
-use simulator::replicas;
+use simulator::replicas::{self, Subject};
 use simulator::seeds;
 use simulator::world::{self, Failure, Summary};
 use testkit::{ServerProcess, TcpTarget};
 
-const USAGE: &str = "simulator [--crashes | --replication] --seed N [--verbose] | \
-[--crashes | --replication | --reference COMMAND] --seeds FROM..TO | --corrupt BYTES FLIPS";
+const USAGE: &str = "simulator [--crashes | --replication | --locks] --seed N [--verbose] | \
+[--crashes | --replication | --locks | --reference COMMAND] --seeds FROM..TO | --corrupt BYTES FLIPS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let (run, words): (fn(Range<u64>, bool) -> ExitCode, _) = match words.split_first() {
         Some((&"--crashes", rest)) => (crash, rest),
         Some((&"--replication", rest)) => (replicate, rest),
+        Some((&"--locks", rest)) => (lock, rest),
         _ => (run, &words[..]),
     };
     let (seeds, verbose) = match words {
@@ -66,7 +67,12 @@ fn crash(seeds: Range<u64>, verbose: bool) -> ExitCode {
 
 /// Runs seeds of replication on all cores, and says what was checked.
 fn replicate(seeds: Range<u64>, verbose: bool) -> ExitCode {
-    report(Instant::now(), replicas::run_all(seeds, verbose))
+    report(Instant::now(), replicas::run_all(seeds, Subject::Data, verbose))
+}
+
+/// Runs seeds of locks on all cores, and says what was checked.
+fn lock(seeds: Range<u64>, verbose: bool) -> ExitCode {
+    report(Instant::now(), replicas::run_all(seeds, Subject::Locks, verbose))
 }
 
 /// Says what seeds came to and what was found.

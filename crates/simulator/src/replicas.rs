@@ -17,6 +17,7 @@
 
 mod clients;
 mod judge;
+mod lockers;
 mod member;
 mod operator;
 mod plan;
@@ -28,7 +29,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use base::rng::Rng;
-use base::time::Instant;
+use base::time::{Instant, Now};
 use node::{Closing, Effect, LinkId, Peer};
 use testkit::Reply;
 
@@ -39,6 +40,8 @@ use crate::disk::{Speed, VirtualDisk};
 use crate::{Clock, seeds};
 use clients::Client;
 use judge::Judge;
+pub use lockers::LockTally;
+use lockers::{Locker, Newest};
 use member::{Child, End, Member};
 use operator::Order;
 use plan::Plan;
@@ -53,6 +56,20 @@ pub enum Mutant {
     SkipsACommand,
     /// A replica acknowledges what has not arrived.
     AcknowledgesEarly,
+    /// A holder counts its lease twice.
+    HoldsTooLong,
+    /// Locks are judged as if their grants had waited for replicas.
+    DoesNotWait,
+}
+
+/// What a seed is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// Data, and reads of it.
+    #[default]
+    Data,
+    /// Locks besides.
+    Locks,
 }
 
 /// What a seed came to.
@@ -79,6 +96,7 @@ pub struct Tally {
     pub faults: u64,
     /// Masters that had lost their data, and were refused.
     pub refused: u64,
+    pub locks: LockTally,
 }
 
 impl Tally {
@@ -99,6 +117,7 @@ impl Tally {
         self.children += other.children;
         self.faults += other.faults;
         self.refused += other.refused;
+        self.locks.add(&other.locks);
     }
 }
 
@@ -124,13 +143,30 @@ impl fmt::Display for Tally {
             self.children,
             self.faults,
             self.refused,
+        )?;
+        let locks = &self.locks;
+        if *locks == LockTally::default() {
+            return Ok(());
+        }
+        write!(
+            f,
+            "; locks: {} grants, {} busy, {} renewals, {} releases, {} guarded writes and fences accepted, {} refused, \
+             {} holders overslept, {} clock jumps",
+            locks.grants,
+            locks.busy,
+            locks.renewed,
+            locks.released,
+            locks.accepted,
+            locks.fenced,
+            locks.late,
+            locks.jumps,
         )
     }
 }
 
 /// Runs a seed to its end; the error is what was found, with what had happened before where `verbose` asks for it.
-pub fn run(seed: u64, mutant: Mutant, verbose: bool) -> Result<Tally, String> {
-    let mut world = World::new(seed, mutant, verbose);
+pub fn run(seed: u64, subject: Subject, mutant: Mutant, verbose: bool) -> Result<Tally, String> {
+    let mut world = World::new(seed, subject, mutant, verbose);
     world
         .live()
         .map_err(|problem| format!("seed {seed}, at {}: {problem}", world.clock.now().instant.micros()))?;
@@ -138,11 +174,11 @@ pub fn run(seed: u64, mutant: Mutant, verbose: bool) -> Result<Tally, String> {
 }
 
 /// Runs seeds on all cores, and returns what they came to and what was found, the seed first.
-pub fn run_all(seeds: Range<u64>, verbose: bool) -> (Tally, Vec<String>) {
+pub fn run_all(seeds: Range<u64>, subject: Subject, verbose: bool) -> (Tally, Vec<String>) {
     seeds::run_all(
         seeds,
         verbose,
-        |seed| run(seed, Mutant::None, verbose),
+        |seed| run(seed, subject, Mutant::None, verbose),
         |sum: &mut Tally, found| sum.add(&found),
     )
 }
@@ -163,6 +199,10 @@ struct World {
     wires: BTreeMap<u64, Wire>,
     last_wire: u64,
     clients: Vec<Client>,
+    lockers: Vec<Locker>,
+    newest: Vec<Newest>,
+    /// How often the master has changed.
+    offices: u64,
     traffic: Traffic,
     judge: Judge,
     transcript: Transcript,
@@ -185,15 +225,23 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, mutant: Mutant, verbose: bool) -> World {
+    fn new(seed: u64, subject: Subject, mutant: Mutant, verbose: bool) -> World {
         let mut rng = Rng::seeded(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut plan = Plan::draw(&mut rng);
+        let mut clients = clients::clients();
+        let mut lockers = Vec::new();
+        if subject == Subject::Locks {
+            plan.draw_locks(&mut rng);
+            lockers = lockers::lockers(clients.len());
+            clients.extend((0..lockers.len()).map(clients::locker));
+        }
         let members = (0..plan.count()).map(|number| Member {
             disk: VirtualDisk::new(rng.next_u64(), Speed::default()),
             life: None,
             restart_at: None,
             parent: plan.parents[number],
             isolated: false,
+            skew: if subject == Subject::Locks { lockers::LATER } else { 0 },
         });
         let members: Vec<_> = members.collect();
         World {
@@ -202,7 +250,10 @@ impl World {
             clock: Clock::default(),
             wires: BTreeMap::new(),
             last_wire: 0,
-            clients: clients::clients(),
+            clients,
+            lockers,
+            newest: lockers::newest(),
+            offices: 0,
             traffic: Traffic::new(&mut rng, plan.expiry),
             judge: Judge::new(clients::WRITERS),
             transcript: Transcript::default(),
@@ -231,9 +282,11 @@ impl World {
         let end = start + self.plan.length;
         let (mut client_at, mut trouble_at) = (start, start + Duration::from_millis(500));
         while self.clock.now().instant < end {
-            let due = self.next_due().into_iter().chain([client_at, trouble_at, end]).min().unwrap_or(end);
+            let others = self.next_due().into_iter().chain(self.lockers_due());
+            let due = others.chain([client_at, trouble_at, end]).min().unwrap_or(end);
             self.clock.advance_to(due);
             self.tend()?;
+            self.lockers_act()?;
             let now = self.clock.now().instant;
             if now >= client_at {
                 self.client_acts()?;
@@ -261,6 +314,10 @@ impl World {
         }
         if let Some(node) = self.members[self.root].node() {
             self.judge.promises(self.root, node)?;
+        }
+        if !self.lockers.is_empty() && direct >= self.plan.synchronous {
+            self.pass(lockers::LEASE_MAX + Duration::from_secs(1))?;
+            self.locks_are_free()?;
         }
         Ok(())
     }
@@ -363,8 +420,15 @@ impl World {
         Ok(())
     }
 
+    /// Returns what a server's clocks say.
+    fn now_at(&self, member: usize) -> Now {
+        let mut now = self.clock.now();
+        now.unix_us += self.members[member].skew;
+        now
+    }
+
     fn tend_member(&mut self, number: usize) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(number);
         let member = &mut self.members[number];
         let Some(life) = &mut member.life else {
             if member.restart_at.is_some_and(|at| at <= now.instant) {
@@ -404,7 +468,7 @@ impl World {
 
     /// Starts a server over what its disk has.
     fn start(&mut self, number: usize) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(number);
         let seed = self.rng.next_u64();
         let member = &mut self.members[number];
         member.restart_at = None;
@@ -430,6 +494,10 @@ impl World {
         self.note(|| format!("server {number} crashes{}", if power { ", its power is cut" } else { "" }));
         let member = &mut self.members[number];
         let Some(life) = member.life.take() else { return Ok(()) };
+        if number == self.root {
+            self.change_office();
+        }
+        let member = &mut self.members[number];
         match power {
             true => member.disk.crash(&mut self.rng),
             false => member.disk.kill(&mut self.rng),
@@ -484,6 +552,8 @@ impl World {
                     break;
                 };
                 let due = wire.due(way).is_some_and(|due| due <= now);
+                let skewed = self.now_at(side.member);
+                let Some(wire) = self.wires.get_mut(&key) else { return Ok(()) };
                 let Some(life) = &mut self.members[side.member].life else { break };
                 if !due || !life.node.wants_input(side.id) {
                     break;
@@ -499,9 +569,8 @@ impl World {
                 if self.mutant == Mutant::SkipsACommand && way == Way::ToReplica {
                     rob(wire, &mut bytes);
                 }
-                let now = self.clock.now();
-                self.transcript.add(now.instant.micros(), key as u32, &bytes);
-                life.node.handle_input(now, &life.host, side.id, &bytes);
+                self.transcript.add(skewed.instant.micros(), key as u32, &bytes);
+                life.node.handle_input(skewed, &life.host, side.id, &bytes);
                 self.settle(side.member)?;
                 if let Some(writer) = writer {
                     self.send(writer.member, writer.id)?;
@@ -514,7 +583,7 @@ impl World {
 
     /// Ends one end of a link because the other has.
     fn hang_up_on(&mut self, side: Side, why: &str) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(side.member);
         let Some(life) = &mut self.members[side.member].life else { return Ok(()) };
         let end = life.ends.remove(&side.id.0);
         if life.node.is_master(side.id) {
@@ -547,7 +616,6 @@ impl World {
     }
 
     fn open_wire(&mut self, key: u64) -> Result<(), String> {
-        let now = self.clock.now();
         let Some(wire) = self.wires.get_mut(&key) else { return Ok(()) };
         wire.opens = None;
         let (side, target) = (wire.replica, wire.target);
@@ -560,6 +628,7 @@ impl World {
         if isolated || refuses {
             return self.hang_up_on(side, "Connection refused");
         }
+        let theirs = self.now_at(target);
         if let Some(life) = &mut self.members[target].life {
             let peer = Peer {
                 addr: format!("{}:{}", plan::host(side.member), 30_000 + key % 30_000),
@@ -567,10 +636,13 @@ impl World {
                 fd: 9,
                 unix_socket: false,
             };
-            let id = life.node.open(now, peer);
+            let id = life.node.open(theirs, peer);
             life.ends.insert(id.0, End::Replica(key));
-            wire.master = Some(Side { member: target, id, open: true });
+            if let Some(wire) = self.wires.get_mut(&key) {
+                wire.master = Some(Side { member: target, id, open: true });
+            }
         }
+        let now = self.now_at(side.member);
         if let Some(life) = &mut self.members[side.member].life {
             life.node.connected(now, &life.host, side.id);
         }
@@ -581,7 +653,7 @@ impl World {
     fn settle(&mut self, number: usize) -> Result<(), String> {
         let mut goes_on = true;
         while std::mem::take(&mut goes_on) {
-            let now = self.clock.now();
+            let now = self.now_at(number);
             let Member { life: Some(life), disk, .. } = &mut self.members[number] else { return Ok(()) };
             if let Some(effect) = life.node.poll_effect() {
                 goes_on = true;
@@ -608,7 +680,7 @@ impl World {
     }
 
     fn carry_out(&mut self, number: usize, effect: Effect) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(number);
         let Member { life: Some(life), disk, .. } = &mut self.members[number] else { return Ok(()) };
         match effect {
             Effect::Disk(id, task) => disk.submit(now.instant, id, task),
@@ -673,7 +745,7 @@ impl World {
 
     /// Sends what a link has to be sent, as far as there is room.
     fn send(&mut self, number: usize, id: LinkId) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(number);
         loop {
             let Some(life) = &mut self.members[number].life else { return Ok(()) };
             let Some(end) = life.ends.get(&id.0).copied() else {

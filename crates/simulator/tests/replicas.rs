@@ -1,12 +1,12 @@
 //! Masters and replicas of a few dozen seeds; `cargo xtask simulate --replication` runs as many as it is asked for.
 
-use simulator::replicas::{self, Mutant, Tally};
+use simulator::replicas::{self, Mutant, Subject, Tally};
 
 #[test]
 fn replicas_have_what_their_masters_have() {
     let mut tally = Tally::default();
     for seed in 0..60 {
-        match replicas::run(seed, Mutant::None, false) {
+        match replicas::run(seed, Subject::Data, Mutant::None, false) {
             Ok(found) => tally.add(&found),
             Err(problem) => panic!("{problem}"),
         }
@@ -20,33 +20,33 @@ fn replicas_have_what_their_masters_have() {
 #[test]
 fn the_same_seed_replicates_the_same() {
     for seed in 1_000..1_010 {
-        let run = || replicas::run(seed, Mutant::None, false);
+        let run = || replicas::run(seed, Subject::Data, Mutant::None, false);
         assert_eq!(run(), run(), "seed {seed}");
     }
 }
 
 #[test]
 fn an_acknowledgement_that_was_sent_in_part_outlives_the_commands_behind_it() {
-    replicas::run(43, Mutant::None, false).expect("the socket was full");
+    replicas::run(43, Subject::Data, Mutant::None, false).expect("the socket was full");
 }
 
 #[test]
 fn what_expired_while_a_master_was_down_is_no_longer_on_its_replicas() {
     for seed in [310, 1067, 1370] {
-        replicas::run(seed, Mutant::None, false).expect("the master starts from its snapshot");
+        replicas::run(seed, Subject::Data, Mutant::None, false).expect("the master starts from its snapshot");
     }
 }
 
 #[test]
 fn a_loop_that_is_over_is_not_seen_any_more() {
     for seed in [3106, 4918, 5098] {
-        replicas::run(seed, Mutant::None, false).expect("the loop was undone");
+        replicas::run(seed, Subject::Data, Mutant::None, false).expect("the loop was undone");
     }
 }
 
 /// Returns the first seed in which something is found, and what.
 fn found(mutant: Mutant, seeds: u64) -> Option<String> {
-    (0..seeds).find_map(|seed| replicas::run(seed, mutant, false).err())
+    (0..seeds).find_map(|seed| replicas::run(seed, Subject::Data, mutant, false).err())
 }
 
 #[test]

@@ -10,6 +10,7 @@ use testkit::{Reply, words};
 
 use super::World;
 use super::judge::COUNTERS;
+use super::lockers::Asked;
 use super::member::End;
 
 /// How many counters there are.
@@ -29,20 +30,23 @@ pub(super) struct Client {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Writer(usize),
     Reader,
     Traffic,
+    Locker(usize),
 }
 
 /// What a reply tells.
 #[derive(Clone, Copy, Debug)]
-enum Expected {
+pub(super) enum Expected {
     Anything,
     /// That a counter was set.
     Written(usize, u64),
     /// What a counter is at.
     Counter(usize),
+    /// What became of what a locker asked.
+    Lock(usize, Asked),
 }
 
 /// A client that waits for so many replies asks for nothing more.
@@ -51,15 +55,30 @@ const PENDING_MAX: usize = 12;
 pub(super) fn clients() -> Vec<Client> {
     let writers = (0..WRITERS).map(Kind::Writer);
     let kinds = writers.chain([Kind::Reader, Kind::Reader, Kind::Traffic, Kind::Traffic]);
-    let client =
-        |kind| Client { kind, member: 0, id: None, pending: VecDeque::new(), said: Vec::new(), last: 0 };
-    kinds.map(client).collect()
+    kinds.map(Client::new).collect()
+}
+
+/// Returns the connection of somebody who takes locks.
+pub(super) fn locker(number: usize) -> Client {
+    Client::new(Kind::Locker(number))
+}
+
+impl Client {
+    fn new(kind: Kind) -> Client {
+        Client { kind, member: 0, id: None, pending: VecDeque::new(), said: Vec::new(), last: 0 }
+    }
+
+    /// Notes what the next reply will be about.
+    pub(super) fn expect(&mut self, expected: Expected) {
+        self.pending.push_back(expected);
+    }
 }
 
 impl World {
     /// Lets some client do something.
     pub(super) fn client_acts(&mut self) -> Result<(), String> {
-        let index = self.rng.below(self.clients.len() as u64) as usize;
+        let others = self.clients.len() - self.lockers.len();
+        let index = self.rng.below(others as u64) as usize;
         let kind = self.clients[index].kind;
         let moves = match kind {
             Kind::Reader => self.rng.below(2) == 0,
@@ -87,6 +106,7 @@ impl World {
                 self.clients[index].pending.push_back(Expected::Counter(counter));
                 self.ask(index, &words::encode(&[b"GET".to_vec(), key(counter)]))
             }
+            Kind::Locker(_) => Ok(()),
             Kind::Traffic => {
                 let mut batch = self.traffic.batch(&mut self.rng);
                 for request in &mut batch {
@@ -144,12 +164,12 @@ impl World {
     }
 
     /// Connects a client; returns whether there is somebody to connect to.
-    fn call(&mut self, index: usize, kind: Kind) -> Result<bool, String> {
+    pub(super) fn call(&mut self, index: usize, kind: Kind) -> Result<bool, String> {
         let member = match kind {
             Kind::Reader => self.rng.below(self.members.len() as u64) as usize,
             _ => self.root,
         };
-        let now = self.clock.now();
+        let now = self.now_at(member);
         let Some(life) = &mut self.members[member].life else { return Ok(false) };
         let peer = Peer {
             addr: format!("10.1.0.{index}:40000"),
@@ -170,7 +190,7 @@ impl World {
         Ok(self.clients[index].id.is_some())
     }
 
-    fn hang_up(&mut self, index: usize) -> Result<(), String> {
+    pub(super) fn hang_up(&mut self, index: usize) -> Result<(), String> {
         let member = self.clients[index].member;
         if let Some(id) = self.clients[index].id.take()
             && let Some(life) = &mut self.members[member].life
@@ -191,8 +211,9 @@ impl World {
         client.said.clear();
     }
 
-    fn ask(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
-        let (member, now) = (self.clients[index].member, self.clock.now());
+    pub(super) fn ask(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
+        let member = self.clients[index].member;
+        let now = self.now_at(member);
         if let Some(life) = &mut self.members[member].life
             && let Some(id) = self.clients[index].id
         {
@@ -224,7 +245,7 @@ impl World {
                         Reply::Branch(_, parts) => !parts.is_empty() && !parts.iter().any(Reply::is_error),
                         Reply::Leaf(..) => reply.text() == Some(b"OK"),
                     };
-                    if done && self.plan.synchronous > 0 {
+                    if done && self.plan.synchronous > 0 && !self.plan.locks_only {
                         self.tally.acknowledged += 1;
                         self.judge.acknowledge(counter, number);
                     }
@@ -233,6 +254,7 @@ impl World {
                     let found = reply.text().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
                     self.read_counter(member, counter, found.unwrap_or(0))?;
                 }
+                Expected::Lock(locker, asked) => self.lock_told(locker, asked, &reply)?,
                 _ => {}
             }
         }

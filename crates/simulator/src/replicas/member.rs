@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub(super) parent: Option<usize>,
     /// Nobody reaches it but clients.
     pub(super) isolated: bool,
+    /// By how much its wall clock is wrong, in microseconds.
+    pub(super) skew: i64,
 }
 
 /// A server while it is up.

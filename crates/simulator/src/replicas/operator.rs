@@ -32,6 +32,10 @@ impl World {
         let kind = self.rng.below(30);
         let member = self.rng.below(self.members.len() as u64) as usize;
         self.watch_failover();
+        if !self.lockers.is_empty() && self.plan.synchronous > 0 && self.rng.below(5) == 0 {
+            self.jump_clock(member);
+            return Ok(());
+        }
         match kind {
             0..6 => self.cut_some(),
             6..9 => self.stall_some(),
@@ -84,6 +88,7 @@ impl World {
     /// Makes others follow a new master, each in its time.
     fn install(&mut self, new: usize, at_once: bool) {
         let old = std::mem::replace(&mut self.root, new);
+        self.change_office();
         self.members[new].parent = None;
         for member in 0..self.members.len() {
             let parent = self.members[member].parent;
@@ -144,7 +149,7 @@ impl World {
 
     /// Tells a server something, and hears no answer.
     pub(super) fn order(&mut self, member: usize, words: &[&str]) -> Result<(), String> {
-        let now = self.clock.now();
+        let now = self.now_at(member);
         let Some(life) = &mut self.members[member].life else { return Ok(()) };
         if self.verbose {
             println!("{:>12} server {member} is told {}", now.instant.micros(), words.join(" "));

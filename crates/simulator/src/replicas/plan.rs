@@ -5,6 +5,8 @@ use std::time::Duration;
 use base::rng::Rng;
 use config::Config;
 
+use super::lockers::LEASE_MAX;
+
 /// Everything about a seed that does not change while it runs.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -27,6 +29,10 @@ pub(super) struct Plan {
     pub(super) client_pause: u64,
     pub(super) trouble_pause: u64,
     pub(super) expiry: bool,
+    /// The lease of locks.
+    pub(super) lease: Duration,
+    /// Nothing but locks waits for replicas.
+    pub(super) locks_only: bool,
 }
 
 impl Plan {
@@ -100,6 +106,19 @@ impl Plan {
             client_pause: [5_000, 40_000, 200_000][rng.below(3) as usize],
             trouble_pause: [300_000, 1_500_000, 5_000_000][rng.below(3) as usize],
             expiry: rng.below(2) == 0,
+            lease: Duration::ZERO,
+            locks_only: false,
+        }
+    }
+
+    /// Draws what concerns locks.
+    pub(super) fn draw_locks(&mut self, rng: &mut Rng) {
+        // Servers whose wall clocks differ would not agree on what is expired.
+        self.expiry = false;
+        self.lease = [Duration::from_millis(1_000), LEASE_MAX][rng.below(2) as usize];
+        self.locks_only = self.synchronous > 0 && rng.below(2) == 0;
+        if self.locks_only {
+            self.parameters.retain(|(name, _)| *name != "synchronous-replicas");
         }
     }
 
