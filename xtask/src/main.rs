@@ -6,6 +6,7 @@ mod bench;
 mod coverage;
 mod durability;
 mod fuzz;
+mod lock;
 mod oracle;
 mod record;
 mod replication;
@@ -43,7 +44,10 @@ cargo xtask replicate [--minutes N] [--only WORDS] [--seed N] [--ours CMD]
 cargo xtask sentinel [--rounds N] [--seed N] [--ours CMD]    let Redis Sentinel fail three servers over
 cargo xtask promote [--rounds N] [--synchronous yes|no|wait] [--seed N] [--ours CMD]
                                                              lose the master, promote the best replica, count what is lost
-The last six end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
+cargo xtask lock stale [--rounds N] [--ours CMD]             let a holder oversleep its lease and write on
+cargo xtask lock promote [--rounds N] [--seed N] [--ours CMD]
+                                                             kill the master under those who hold locks on it
+The last eight end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         "replicate" => replication::replicate::run(words),
         "sentinel" => replication::sentinel::run(words),
         "promote" => replication::promote::run(words),
+        "lock" => lock::run(words),
         command => Arguments::parse(words).and_then(|arguments| match command {
             "oracle" => oracle::run(&arguments),
             "record" => record::run(&arguments),

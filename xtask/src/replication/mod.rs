@@ -9,7 +9,7 @@
 pub(crate) mod promote;
 pub(crate) mod replicate;
 pub(crate) mod sentinel;
-mod station;
+pub(crate) mod station;
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ fn theirs() -> Result<Vec<String>, String> {
 }
 
 /// Asks again and again until the answer is there; the error says what was waited for, and what was found instead.
-fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     what: &str,
     patience: Duration,
     mut look: impl FnMut() -> Result<T, String>,

@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A place for a server: its process is killed with this value, its directory stays.
 #[derive(Debug)]
-pub(super) struct Station {
-    pub(super) name: String,
+pub(crate) struct Station {
+    pub(crate) name: String,
     command: Vec<String>,
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     address: SocketAddr,
     child: Option<Child>,
     stopped: bool,
@@ -27,7 +27,7 @@ pub(super) struct Station {
 
 impl Station {
     /// Returns a place below `scratch` in which nothing runs yet.
-    pub(super) fn new(name: &str, command: &[String], scratch: &Path) -> Result<Station, String> {
+    pub(crate) fn new(name: &str, command: &[String], scratch: &Path) -> Result<Station, String> {
         let directory = scratch.join(name);
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| error.to_string())?;
@@ -37,7 +37,7 @@ impl Station {
     }
 
     /// Starts the server with these options behind its place, and waits until it serves.
-    pub(super) fn start(&mut self, options: &[&str]) -> Result<(), String> {
+    pub(crate) fn start(&mut self, options: &[&str]) -> Result<(), String> {
         let port = self.address.port().to_string();
         let directory = self.directory.display().to_string();
         let place = ["--port", &port, "--bind", "127.0.0.1", "--dir", &directory];
@@ -45,7 +45,7 @@ impl Station {
     }
 
     /// Starts the server with exactly these arguments, and waits until it serves.
-    pub(super) fn launch(&mut self, arguments: &[&str]) -> Result<(), String> {
+    pub(crate) fn launch(&mut self, arguments: &[&str]) -> Result<(), String> {
         let (program, leading) = self.command.split_first().ok_or("no server command given")?;
         let failed = |error: std::io::Error| format!("{program}: {error}");
         let output =
@@ -72,12 +72,12 @@ impl Station {
     }
 
     /// Returns the address it listens on while it runs.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Ends it on the spot, as `kill -9` does.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // One that has ended by itself needs no more than to be waited for.
             let _ = child.kill();
@@ -87,7 +87,7 @@ impl Station {
     }
 
     /// Lets it stand still (SIGSTOP), or go on (SIGCONT).
-    pub(super) fn stop(&mut self, stopped: bool) -> Result<(), String> {
+    pub(crate) fn stop(&mut self, stopped: bool) -> Result<(), String> {
         let Some(child) = &self.child else { return Ok(()) };
         let signal = if stopped { "-STOP" } else { "-CONT" };
         let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
@@ -99,7 +99,7 @@ impl Station {
     }
 
     /// Has it stop by itself with a snapshot.
-    pub(super) fn shut_down(&mut self) -> Result<(), String> {
+    pub(crate) fn shut_down(&mut self) -> Result<(), String> {
         // The link ends with the server, so there is no answer.
         let _ = self.ask(&["SHUTDOWN", "SAVE"]);
         let Some(child) = &mut self.child else { return Ok(()) };
@@ -115,12 +115,12 @@ impl Station {
     }
 
     /// Asks over a connection of its own; errors that were answered are replies.
-    pub(super) fn ask(&self, request: &[&str]) -> Result<Reply, String> {
+    pub(crate) fn ask(&self, request: &[&str]) -> Result<Reply, String> {
         Connection::open(self.address, PATIENCE)?.reply(request)
     }
 
     /// Asks what must be answered with OK.
-    pub(super) fn order(&self, request: &[&str]) -> Result<(), String> {
+    pub(crate) fn order(&self, request: &[&str]) -> Result<(), String> {
         let reply = self.ask(request).map_err(|error| format!("{}: {error}", self.name))?;
         match reply.head().starts_with("+OK") {
             true => Ok(()),
@@ -129,29 +129,29 @@ impl Station {
     }
 
     /// Follows the server that is reached there.
-    pub(super) fn follow(&self, master: SocketAddr) -> Result<(), String> {
+    pub(crate) fn follow(&self, master: SocketAddr) -> Result<(), String> {
         self.order(&["REPLICAOF", &master.ip().to_string(), &master.port().to_string()])
     }
 
     /// Returns a field of INFO.
-    pub(super) fn info(&self, field: &str) -> Result<String, String> {
+    pub(crate) fn info(&self, field: &str) -> Result<String, String> {
         Connection::open(self.address, PATIENCE)?.info(field)
     }
 
     /// Returns a field of INFO that is a number.
-    pub(super) fn count(&self, field: &str) -> Result<u64, String> {
+    pub(crate) fn count(&self, field: &str) -> Result<u64, String> {
         let text = self.info(field)?;
         text.parse().map_err(|_| format!("{field} is {text}"))
     }
 
     /// Returns the digest of its data, and its place in the stream.
-    pub(super) fn digest(&self) -> Result<(String, u64), String> {
+    pub(crate) fn digest(&self) -> Result<(String, u64), String> {
         let digest = self.ask(&["DEBUG", "DIGEST"])?.head();
         Ok((digest, self.count("master_repl_offset")?))
     }
 
     /// Returns why its link to the master is not up.
-    pub(super) fn check_link(&self) -> Result<(), String> {
+    pub(crate) fn check_link(&self) -> Result<(), String> {
         let (role, status) = (self.info("role")?, self.info("master_link_status").unwrap_or_default());
         match role == "slave" && status == "up" {
             true => Ok(()),
@@ -160,13 +160,13 @@ impl Station {
     }
 
     /// Waits until its link to the master is up.
-    pub(super) fn wait_for_link(&self) -> Result<(), String> {
+    pub(crate) fn wait_for_link(&self) -> Result<(), String> {
         wait_for("a link comes up", Duration::from_secs(60), || self.check_link())
             .map_err(|error| format!("{error}\n{}", self.last_words()))
     }
 
     /// Returns the end of its log.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let log = fs::read(self.directory.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).into_owned();
         let lines: Vec<&str> = log.lines().collect();
