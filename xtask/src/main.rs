@@ -28,7 +28,7 @@ cargo xtask bench [--reference CMD] [--ours CMD] [--rounds N] [--scale F] [--onl
 cargo xtask fuzz [--seconds N] [TARGET...]                   feed the fuzz targets, 60 s each by default
 cargo xtask simulate [--seeds N] [--from N] | --seed N       run seeds of the simulator, 10000 by default; or show one
 cargo xtask simulate --crashes N [--from N] | --crash-seed N  crash a node over a virtual disk N times; or show one seed
-cargo xtask simulate --replication [--seeds N | --seeds A..B] [--from N] | --replication --seed N
+cargo xtask simulate --replication|--locks [--seeds N | --seeds A..B] [--from N] | --replication|--locks --seed N
                                                              masters and replicas over links that break
 cargo xtask simulate --reference CMD [--seeds N] [--from N]  give random requests to CMD and a node, compare replies
 cargo xtask corrupt [--bytes N] [--flips N]                  damage logs and snapshots everywhere, and load them

@@ -12,11 +12,11 @@ const CRASHES_IN_A_SEED: u64 = 20;
 ///
 /// With `--reference COMMAND` the seeds' requests are given to that server, too, and the replies compared. With
 /// `--crashes N` a node is crashed so many times over a virtual disk, and what it promised is looked for;
-/// `--crash-seed N` shows one of those seeds. With `--replication` masters and replicas are simulated; `--seeds` may be a
-/// range `FROM..TO`.
+/// `--crash-seed N` shows one of those seeds. With `--replication` masters and replicas are simulated, with `--locks`
+/// also those who take locks on them; `--seeds` may be a range `FROM..TO`.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
     let (mut from, mut count, mut one, mut reference) = (0, SEEDS, None, None);
-    let (mut crashes, mut crash_seed, mut replication) = (None, None, false);
+    let (mut crashes, mut crash_seed, mut subject) = (None, None, None);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
             let text = words.next().unwrap_or_default();
@@ -24,7 +24,7 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
         };
         match word.as_str() {
             "--seeds" => (from, count) = seeds(from, &words.next().unwrap_or_default())?,
-            "--replication" => replication = true,
+            "--replication" | "--locks" => subject = Some(word.clone()),
             "--from" => from = number()?,
             "--seed" => one = Some(number()?),
             "--crashes" => crashes = Some(number()?),
@@ -42,10 +42,10 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
     }
     let range = format!("{from}..{}", from.saturating_add(count));
     let seed = one.map(|seed| seed.to_string());
-    if replication {
+    if let Some(subject) = subject {
         return match &seed {
-            Some(seed) => simulator(&["--replication", "--seed", seed, "--verbose"]),
-            None => simulator(&["--replication", "--seeds", &range]),
+            Some(seed) => simulator(&[&subject, "--seed", seed, "--verbose"]),
+            None => simulator(&[&subject, "--seeds", &range]),
         };
     }
     let arguments = match (&reference, &seed) {
