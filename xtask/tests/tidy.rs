@@ -19,7 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["base", "config", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("node", &["aof", "base", "config", "engine", "keyspace", "rdb", "replication", "resp", "structures"]),
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
-    ("cli", &["base", "resp"]),
+    ("cli", &["base", "lock", "notify", "resp"]),
+    ("lock", &[]),
     ("notify", &["base"]),
     ("testkit", &[]),
     (
@@ -39,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("redstart", &["aof", "base", "cli", "config", "keyspace", "rdb", "resp", "server"]),
-    ("xtask", &["base", "simulator", "testkit"]),
+    ("xtask", &["base", "lock", "simulator", "testkit"]),
 ];
 
 /// Crates that know no time, file, socket, thread or entropy; `clippy.toml` in each bans the calls.
@@ -85,6 +86,8 @@ fn dependencies(manifest: &str) -> Vec<String> {
         .lines()
         .skip(1)
         .filter_map(|line| line.split(['.', '=', ' ']).next())
+        // The library goes by a name that says whose it is.
+        .map(|name| if name == "redstart-lock" { "lock" } else { name })
         .filter(|name| !name.is_empty() && !name.starts_with('#'))
         .map(str::to_owned)
         .collect()

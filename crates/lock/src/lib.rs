@@ -27,7 +27,7 @@
 //! | [`attempt`] | when to check, how long to sleep, when to give up: a pure state machine |
 //! | [`lease`] | how long a lock may be relied on: pure arithmetic on a monotonic clock |
 //! | `backend` | what is sent: `LOCK.*` commands on Redstart, scripts on Redis and Valkey |
-//! | `server`, `wakeup` | connections, and being woken by a release |
+//! | `server`, `wire`, `wakeup` | connections, what goes over one, and being woken by a release |
 //! | `renewal`, `held` | keeping a lock while it is held, and finding out that it is lost |
 //! | [`redlock`] | one lock over several independent servers |
 //! | [`record`] | whom failures are told to |
@@ -49,6 +49,7 @@ mod held;
 pub mod lease;
 mod lock;
 mod machine;
+mod parse;
 mod random;
 pub mod record;
 pub mod redlock;
@@ -58,6 +59,7 @@ mod settle;
 mod store;
 mod task;
 mod wakeup;
+mod wire;
 
 pub use backend::BackendKind;
 pub use builder::ClientBuilder;

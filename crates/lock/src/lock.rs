@@ -329,12 +329,14 @@ async fn queue(
     sent: &mut Instant,
 ) -> Result<Answer, Trouble> {
     let Store::One(server) = store else { return store.acquire(request).await };
-    let link = unsettled.queued_on.insert(server.own_link().await?);
+    let link = server.own_link().await?;
     let kind = link.kind;
-    *sent = Instant::now();
     // What is under way on this connection is settled on it, should we be dropped here.
+    unsettled.queued_on = Some(link.clone());
     unsettled.sent();
-    let verdict = server.queue(unsettled.queued_on.as_mut().expect("put there above"), request, wait).await;
+    *sent = Instant::now();
+    let verdict = server.queue(&link, request, wait).await;
+    drop(link);
     if let Some(link) = unsettled.queued_on.take()
         && !matches!(verdict, Err(Trouble::Unreachable(_)))
     {

@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use redis::{Client, Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 use crate::backend::portable::{Call, CompareDelete, Script};
 use crate::backend::{BackendKind, Request, Trouble, Verdict, native, portable};
 use crate::wakeup::Wakeups;
+use crate::wire::Wire;
 
 /// How many connections that nobody waits on are kept.
 const IDLE_CONNECTIONS: usize = 16;
@@ -47,18 +47,12 @@ pub(crate) struct Server {
 }
 
 /// A connection and what is known of the server behind it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     id: u64,
-    connection: MultiplexedConnection,
+    wire: Wire,
     pub(crate) kind: BackendKind,
     compare_delete: Option<CompareDelete>,
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("id", &self.id).field("kind", &self.kind).finish_non_exhaustive()
-    }
 }
 
 impl Server {
@@ -147,19 +141,17 @@ impl Server {
     }
 
     async fn connect_here(&self) -> Result<Link, Trouble> {
-        // Both timeouts are ours: a request that times out takes its connection with it.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connecting = self.address().get_multiplexed_async_connection_with_config(&config);
-        let connection = match tokio::time::timeout(self.connection_timeout, connecting).await {
-            Ok(connection) => connection.map_err(|error| trouble(&error))?,
+        let connecting = Wire::connect(self.address(), self.response_timeout);
+        let wire = match tokio::time::timeout(self.connection_timeout, connecting).await {
+            Ok(wire) => wire?,
             Err(_) => return Err(Trouble::Unreachable("no connection in time".into())),
         };
         let id = self.next_link.fetch_add(1, Ordering::Relaxed);
         let kind = self.choice.unwrap_or(BackendKind::Portable);
-        let mut link = Link { id, connection, kind, compare_delete: None };
+        let mut link = Link { id, wire, kind, compare_delete: None };
         let question = cmd("COMMAND").arg("INFO").arg(&["lock.acquire", "delifeq", "delex"]).take();
         // Not everybody may ask; what is not known is not used.
-        let known = match self.within(self.response_timeout, link.ask(&question)).await {
+        let known = match link.wire.ask(&question, self.response_timeout).await {
             Ok(Value::Array(known)) => known,
             Err(Trouble::Unreachable(reason)) => return Err(Trouble::Unreachable(reason)),
             _ => Vec::new(),
@@ -198,26 +190,15 @@ impl Server {
         }
     }
 
-    async fn within<T>(
-        &self,
-        time: Duration,
-        asking: impl Future<Output = Result<T, Trouble>>,
-    ) -> Result<T, Trouble> {
-        match tokio::time::timeout(time, asking).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Trouble::Unreachable("no answer in time".into())),
-        }
-    }
-
     /// Sends one request on a connection and reads its reply, giving the connection up where that fails.
     async fn on<T>(
         &self,
-        link: &mut Link,
+        link: &Link,
         time: Duration,
         command: &Cmd,
         read: impl FnOnce(&Value) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let answer = self.within(time, link.ask(command)).await;
+        let answer = link.wire.ask(command, time).await;
         let answer = answer.and_then(|value| read(&value));
         if let Err(trouble) = &answer {
             self.give_up(link, trouble);
@@ -231,21 +212,21 @@ impl Server {
         command: &Cmd,
         read: impl FnOnce(&Value) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let mut link = self.link().await?;
-        self.on(&mut link, self.response_timeout, command, read).await
+        let link = self.link().await?;
+        self.on(&link, self.response_timeout, command, read).await
     }
 
     async fn script<T>(
         &self,
-        link: &mut Link,
+        link: &Link,
         script: &Script,
         call: &Call,
         read: impl FnOnce(&Value) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let first = self.within(self.response_timeout, link.ask(&script.by_name(call))).await;
+        let first = link.wire.ask(&script.by_name(call), self.response_timeout).await;
         let answer = match first {
             Err(Trouble::Refused(reason)) if reason.starts_with("NOSCRIPT") => {
-                self.within(self.response_timeout, link.ask(&script.in_full(call))).await
+                link.wire.ask(&script.in_full(call), self.response_timeout).await
             }
             first => first,
         };
@@ -258,25 +239,24 @@ impl Server {
 
     /// Asks for a lock without waiting.
     pub(crate) async fn acquire(&self, request: &Request) -> Result<(Verdict, BackendKind), Trouble> {
-        let mut link = self.link().await?;
+        let link = self.link().await?;
         let verdict = match link.kind {
             BackendKind::Native if request.replicas > 0 => {
                 // The reply waits for replicas: on a connection of its own it holds nobody up.
-                let mut own = self.own_link().await?;
+                let own = self.own_link().await?;
                 let time = request.lease + self.response_timeout;
-                let verdict =
-                    self.on(&mut own, time, &native::acquire(request, None), native::verdict).await?;
+                let verdict = self.on(&own, time, &native::acquire(request, None), native::verdict).await?;
                 self.keep(own);
                 verdict
             }
             BackendKind::Native => {
                 let command = native::acquire(request, None);
-                self.on(&mut link, self.response_timeout, &command, native::verdict).await?
+                self.on(&link, self.response_timeout, &command, native::verdict).await?
             }
             BackendKind::Portable if request.replicas > 0 => self.acquire_replicated(request).await?,
             BackendKind::Portable => {
                 let call = portable::acquire(request);
-                self.script(&mut link, &portable::ACQUIRE, &call, portable::verdict).await?
+                self.script(&link, &portable::ACQUIRE, &call, portable::verdict).await?
             }
         };
         Ok((verdict, link.kind))
@@ -285,7 +265,7 @@ impl Server {
     /// Asks for a lock and waits in the server's queue, on a connection of its own.
     pub(crate) async fn queue(
         &self,
-        link: &mut Link,
+        link: &Link,
         request: &Request,
         wait: Duration,
     ) -> Result<Verdict, Trouble> {
@@ -298,9 +278,9 @@ impl Server {
 
     /// Takes a lock by script and gives it back unless enough replicas have it.
     async fn acquire_replicated(&self, request: &Request) -> Result<Verdict, Trouble> {
-        let mut own = self.own_link().await?;
+        let own = self.own_link().await?;
         let call = portable::acquire(request);
-        let verdict = self.script(&mut own, &portable::ACQUIRE, &call, portable::verdict).await?;
+        let verdict = self.script(&own, &portable::ACQUIRE, &call, portable::verdict).await?;
         if let Verdict::Granted { token, .. } = verdict {
             let patience = request.lease / 2;
             let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -309,10 +289,10 @@ impl Server {
                 Value::Int(have) => Ok(*have),
                 other => Err(Trouble::Unreachable(format!("unexpected reply: {other:?}"))),
             };
-            let have = self.on(&mut own, patience + self.response_timeout, &wait, have).await?;
+            let have = self.on(&own, patience + self.response_timeout, &wait, have).await?;
             if have < i64::from(request.replicas) {
                 let call = portable::release(request, Some(token));
-                self.script(&mut own, &portable::RELEASE, &call, portable::was_held).await?;
+                self.script(&own, &portable::RELEASE, &call, portable::was_held).await?;
                 self.keep(own);
                 let reason = format!("{have} of {} replicas acknowledged the lock", request.replicas);
                 return Err(Trouble::NotDurable(reason));
@@ -324,22 +304,22 @@ impl Server {
 
     /// Gives a held lock a new lease.
     pub(crate) async fn renew(&self, request: &Request, token: u64) -> Result<(), Trouble> {
-        let mut link = self.link().await?;
+        let link = self.link().await?;
         match link.kind {
             BackendKind::Native => {
                 let command = native::renew(request, token);
                 if request.replicas == 0 {
-                    return self.on(&mut link, self.response_timeout, &command, |_| Ok(())).await;
+                    return self.on(&link, self.response_timeout, &command, |_| Ok(())).await;
                 }
-                let mut own = self.own_link().await?;
+                let own = self.own_link().await?;
                 let time = request.lease + self.response_timeout;
-                self.on(&mut own, time, &command, |_| Ok(())).await?;
+                self.on(&own, time, &command, |_| Ok(())).await?;
                 self.keep(own);
                 Ok(())
             }
             BackendKind::Portable => {
                 let call = portable::renew(request, Some(token));
-                let held = self.script(&mut link, &portable::RENEW, &call, portable::was_held).await?;
+                let held = self.script(&link, &portable::RENEW, &call, portable::was_held).await?;
                 if held { Ok(()) } else { Err(Trouble::NotHeld) }
             }
         }
@@ -347,41 +327,53 @@ impl Server {
 
     /// Gives a lock back; false when it was not held by this owner with this token.
     pub(crate) async fn release(&self, request: &Request, token: u64) -> Result<bool, Trouble> {
-        let mut link = self.link().await?;
+        let link = self.link().await?;
         match (link.kind, link.compare_delete) {
             (BackendKind::Native, _) => {
                 let command = native::release(request, token);
-                self.on(&mut link, self.response_timeout, &command, native::released).await
+                self.on(&link, self.response_timeout, &command, native::released).await
             }
             (BackendKind::Portable, Some(how)) if request.owner_is_unique => {
                 let command = portable::compare_delete(request, how);
-                let released =
-                    self.on(&mut link, self.response_timeout, &command, portable::was_held).await?;
+                let released = self.on(&link, self.response_timeout, &command, portable::was_held).await?;
                 if released {
                     // Whoever misses it polls.
                     let announce = portable::announce(&request.key);
-                    let _ = self.on(&mut link, self.response_timeout, &announce, |_| Ok(())).await;
+                    let _ = self.on(&link, self.response_timeout, &announce, |_| Ok(())).await;
                 }
                 Ok(released)
             }
             (BackendKind::Portable, _) => {
                 let call = portable::release(request, Some(token));
-                self.script(&mut link, &portable::RELEASE, &call, portable::was_held).await
+                self.script(&link, &portable::RELEASE, &call, portable::was_held).await
             }
         }
     }
 
-    /// Makes sure that an owner whose last request had no answer holds nothing and waits for nothing.
+    /// Makes sure that an owner whose last request had no answer holds nothing.
     pub(crate) async fn settle(&self, request: &Request) -> Result<(), Trouble> {
-        let mut link = self.link().await?;
-        self.settle_on(&mut link, request).await
+        let link = self.link().await?;
+        self.settle_on(&link, request).await
+    }
+
+    /// Has an owner who waits on another connection leave the queue.
+    pub(crate) async fn leave_queue(&self, request: &Request) -> Result<(), Trouble> {
+        let request = plain(request);
+        let own = self.own_link().await?;
+        // Taking over the place ends the other connection's wait; this one ends by itself.
+        if let Verdict::Granted { token, .. } = self.queue(&own, &request, Duration::from_millis(1)).await? {
+            let command = native::release(&request, token);
+            self.on(&own, self.response_timeout, &command, native::released).await?;
+        }
+        self.keep(own);
+        Ok(())
     }
 
     /// Does so on a connection, behind all that was sent on it before.
-    pub(crate) async fn settle_on(&self, link: &mut Link, request: &Request) -> Result<(), Trouble> {
+    pub(crate) async fn settle_on(&self, link: &Link, request: &Request) -> Result<(), Trouble> {
         match link.kind {
             BackendKind::Native => {
-                // The same owner is told its token, and leaves the queue by not waiting in it.
+                // The same owner is told its token.
                 let command = native::acquire(&plain(request), None);
                 let time = request.lease + self.response_timeout;
                 let verdict = self.on(link, time, &command, native::verdict).await?;
@@ -399,12 +391,6 @@ impl Server {
     }
 }
 
-impl Link {
-    async fn ask(&mut self, command: &Cmd) -> Result<Value, Trouble> {
-        command.query_async(&mut self.connection).await.map_err(|error| trouble(&error))
-    }
-}
-
 /// Returns a request for the same lock that waits for no replica.
 fn plain(request: &Request) -> Request {
     Request {
@@ -414,32 +400,6 @@ fn plain(request: &Request) -> Request {
         replicas: 0,
         meta: None,
         owner_is_unique: request.owner_is_unique,
-    }
-}
-
-/// Returns what an error of the connection or the server means for whoever asked.
-fn trouble(error: &RedisError) -> Trouble {
-    let words = match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => format!("{code} {detail}"),
-        (Some(code), None) => code.to_string(),
-        _ => error.to_string(),
-    };
-    match error.code() {
-        Some("NOTHELD") => return Trouble::NotHeld,
-        Some("FENCED") => return Trouble::Fenced,
-        Some("NOREPLICAS") => return Trouble::NotDurable(words),
-        Some("UNBLOCKED" | "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN") => {
-            return Trouble::Unreachable(words);
-        }
-        _ => {}
-    }
-    match error.kind() {
-        ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => {
-            Trouble::Unreachable(words)
-        }
-        ErrorKind::Server(_) | ErrorKind::Extension => Trouble::Refused(words),
-        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Trouble::Refused(words),
-        _ => Trouble::Unreachable(words),
     }
 }
 

@@ -4,8 +4,9 @@
 //! got the lock all the same. Nobody would renew it, so it would end with its lease; here it ends at once.
 //!
 //! ```text
-//! own connection     ACQUIRE … WAIT ──(dropped)── ACQUIRE   answered behind the first one, and so settles it
-//! shared connection                               ACQUIRE   the same owner again, not waiting: leaves the queue
+//! its own connection   ACQUIRE … WAIT ──(dropped)── ACQUIRE          answered behind the first, and so settles it
+//! another connection                                ACQUIRE … WAIT 1  the same owner takes over its place in the
+//!                                                                     queue, and leaves it
 //! ```
 
 use std::sync::Arc;
@@ -60,36 +61,35 @@ impl Drop for Unsettled {
 }
 
 async fn settle(server: Arc<Server>, request: Arc<Request>, queued_on: Option<Link>) {
-    let shared = settle_by_shared(&server, &request, queued_on.is_some());
-    match queued_on {
-        None => shared.await,
-        Some(mut link) => {
-            tokio::select! {
-                // What was queued has been answered before this is.
-                settled = server.settle_on(&mut link, &request) => match settled {
-                    Ok(()) => server.keep(link),
-                    Err(_) => {
-                        drop(link);
-                        settle_by_shared(&server, &request, false).await;
-                    }
-                },
-                () = shared => {}
-            }
+    if let Some(link) = queued_on {
+        let settled = tokio::select! {
+            // What was queued has been answered before this is.
+            settled = server.settle_on(&link, &request) => settled.is_ok(),
+            () = leave_queue(&server, &request) => false,
+        };
+        if settled {
+            return server.keep(link);
         }
     }
-}
-
-/// Settles on the shared connection: once, or again and again for a request that may not have arrived yet.
-async fn settle_by_shared(server: &Server, request: &Request, again: bool) {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     // What is not settled by then has ended with its lease, but for a server that was restarted, which gives a new one.
     while begun.elapsed() < request.lease * 2 {
-        match server.settle(request).await {
-            Ok(()) if !again => return,
-            Ok(()) | Err(Trouble::Unreachable(_)) => {}
-            Err(_) => return,
+        if !matches!(server.settle(&request).await, Err(Trouble::Unreachable(_))) {
+            return;
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Has the owner leave the queue, again and again because the request that waits may not have arrived yet.
+async fn leave_queue(server: &Server, request: &Request) {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    while begun.elapsed() < request.lease * 2 {
+        // Trouble here is tried again; what counts is the answer on the other connection.
+        let _ = server.leave_queue(request).await;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

@@ -60,6 +60,22 @@ pub(crate) enum Trouble {
     Fenced,
 }
 
+impl Trouble {
+    /// Returns what a server's error means for whoever asked.
+    pub(crate) fn of_words(words: String) -> Trouble {
+        match words.split(' ').next().unwrap_or_default() {
+            "NOTHELD" => Trouble::NotHeld,
+            "FENCED" => Trouble::Fenced,
+            "NOREPLICAS" => Trouble::NotDurable(words),
+            // It will serve later, or another one will.
+            "UNBLOCKED" | "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" => {
+                Trouble::Unreachable(words)
+            }
+            _ => Trouble::Refused(words),
+        }
+    }
+}
+
 /// Returns what a reply that nobody expects is to its caller: a connection that is not to be trusted any more.
 fn unexpected(value: &Value) -> Trouble {
     Trouble::Unreachable(format!("unexpected reply: {value:?}"))

@@ -374,6 +374,22 @@ pub async fn waiters_are_served_in_order_and_send_nothing(place: &Place) {
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
 }
 
+/// On the native backend, who stops waiting is in nobody's way.
+pub async fn an_abandoned_waiter_leaves_the_queue_at_once(place: &Place) {
+    let client = place.client();
+    let holder = client.lock("k").acquire().await.unwrap();
+    let waiting = || place.ask(&["LOCK.WAITERS", "k"]).elements().len();
+    for _ in 0..5 {
+        let abandoned = client.lock("k").interval(ms(20_000)).acquire();
+        let abandoned = tokio::spawn(abandoned);
+        eventually("it waits", || waiting() == 1).await;
+        abandoned.abort();
+        eventually("it waits no more", || waiting() == 0).await;
+    }
+    holder.release().await.unwrap();
+    assert!(!place.exists("k"));
+}
+
 /// On the native backend, commands run under the lock only.
 pub async fn guarded_commands_are_refused_once_the_lock_is_someone_elses(place: &Place) {
     let client = place.client();

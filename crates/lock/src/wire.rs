@@ -1,0 +1,290 @@
+//! One connection, shared by many requests at a time.
+//!
+//! ```text
+//! ask ──┐ encode into `out`, join `waiting`            ┌─► write, as much as has gathered
+//! ask ──┼────────────────────────────► State ── driver ┤
+//! ask ──┘ ◄──── reply, in the order of the requests ───┴── read, parse, hand over
+//! ```
+//!
+//! The connections of the `redis` crate would do; but a lock is two requests and nothing else, and most of what these
+//! cost was the way to the connection's task and back, a timer each, and general parsing. Here all that is sent while
+//! the driver is away goes out in one write, and one timer watches over the oldest request: when that is not answered
+//! in time, the connection ends with all that is under way on it, because what arrives later could be taken for the
+//! answer to something else.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use redis::{Client, Cmd, ConnectionAddr, Value, cmd};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use crate::backend::Trouble;
+use crate::parse::parse;
+
+/// How much is read at a time.
+const CHUNK: usize = 1 << 14;
+
+/// A buffer that has grown beyond this is given back once it is empty.
+const KEPT_CAPACITY: usize = 1 << 16;
+
+/// A connection; clones share it, and it ends with the last of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire(Arc<Handle>);
+
+/// Ends the connection when nobody can ask any more.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.lock().ended = Some("nobody uses this connection".into());
+        self.0.driver.wake();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    driver: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    out: Vec<u8>,
+    waiting: VecDeque<Waiting>,
+    /// Why nothing can be asked any more.
+    ended: Option<String>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Result<Value, Trouble>>,
+    deadline: Instant,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection: whoever waits is told, whoever asks will be.
+    fn end(&self, reason: String) {
+        let mut state = self.lock();
+        let reason = state.ended.get_or_insert(reason).clone();
+        let waiting = std::mem::take(&mut state.waiting);
+        state.out = Vec::new();
+        drop(state);
+        for waiting in waiting {
+            // Whoever has stopped waiting need not be told.
+            let _ = waiting.answer.send(Err(Trouble::Unreachable(reason.clone())));
+        }
+    }
+}
+
+impl Wire {
+    /// Connects, and logs in as the address says.
+    pub(crate) async fn connect(client: &Client, response_timeout: Duration) -> Result<Wire, Trouble> {
+        let failed = |error: io::Error| Trouble::Unreachable(error.to_string());
+        let info = client.get_connection_info();
+        let stream: Box<dyn Stream> = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+                let settings = info.tcp_settings();
+                stream.set_nodelay(settings.nodelay()).map_err(failed)?;
+                if let Some(keepalive) = settings.keepalive() {
+                    let socket = redis::io::tcp::socket2::SockRef::from(&stream);
+                    socket.set_tcp_keepalive(keepalive).map_err(failed)?;
+                }
+                Box::new(stream)
+            }
+            ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
+            _ => return Err(Trouble::Refused("an address of a kind that is not supported (TLS)".into())),
+        };
+        let shared = Arc::new(Shared { state: Mutex::default(), driver: AtomicWaker::new() });
+        let driver = Driver {
+            stream,
+            shared: Arc::clone(&shared),
+            writing: Vec::new(),
+            written: 0,
+            read: Vec::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer_runs: false,
+        };
+        tokio::spawn(driver);
+        let wire = Wire(Arc::new(Handle(shared)));
+        let settings = info.redis_settings();
+        if let Some(password) = settings.password() {
+            let mut login = cmd("AUTH");
+            if let Some(username) = settings.username() {
+                login.arg(username);
+            }
+            wire.ask(login.arg(password), response_timeout).await?;
+        }
+        if settings.db() != 0 {
+            wire.ask(cmd("SELECT").arg(settings.db()), response_timeout).await?;
+        }
+        Ok(wire)
+    }
+
+    /// Sends a request and waits for its reply; what the server refuses is trouble.
+    pub(crate) async fn ask(&self, command: &Cmd, time: Duration) -> Result<Value, Trouble> {
+        let shared = &self.0.0;
+        let reply = {
+            let mut state = shared.lock();
+            if let Some(reason) = &state.ended {
+                return Err(Trouble::Unreachable(reason.clone()));
+            }
+            command.write_packed_command(&mut state.out);
+            let (answer, reply) = oneshot::channel();
+            let deadline = Instant::now().checked_add(time).unwrap_or_else(|| Instant::now() + FAR);
+            state.waiting.push_back(Waiting { answer, deadline });
+            reply
+        };
+        shared.driver.wake();
+        match reply.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Trouble::Unreachable("the connection has ended".into())),
+        }
+    }
+}
+
+/// A time that does not come.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What a connection is made of.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// The task that owns the socket.
+struct Driver {
+    stream: Box<dyn Stream>,
+    shared: Arc<Shared>,
+    writing: Vec<u8>,
+    written: usize,
+    read: Vec<u8>,
+    timer: Pin<Box<Sleep>>,
+    timer_runs: bool,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Also when the runtime is shut down.
+        self.shared.end("the connection's runtime has ended".into());
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let driver = &mut *self;
+        driver.shared.driver.register(context.waker());
+        let ended = match driver.work(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(error) => error,
+        };
+        driver.shared.end(ended.to_string());
+        Poll::Ready(())
+    }
+}
+
+impl Driver {
+    /// Does all that can be done now; ready with the reason why nothing can be done any more.
+    fn work(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            if let Poll::Ready(Err(error)) = self.write(context) {
+                return Poll::Ready(error);
+            }
+            // Replies wake those who may have more to send, but not before this task has yielded.
+            match self.read(context) {
+                Poll::Ready(Err(error)) => return Poll::Ready(error),
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => break,
+            }
+        }
+        self.watch(context)
+    }
+
+    /// Writes what has gathered; pending also when there is nothing.
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.written == self.writing.len() {
+                self.writing.clear();
+                self.written = 0;
+                if self.writing.capacity() > KEPT_CAPACITY {
+                    self.writing = Vec::new();
+                }
+                let mut state = self.shared.lock();
+                if let Some(reason) = &state.ended {
+                    return Poll::Ready(Err(io::Error::other(reason.clone())));
+                }
+                if state.out.is_empty() {
+                    return Poll::Pending;
+                }
+                std::mem::swap(&mut state.out, &mut self.writing);
+            }
+            let rest = &self.writing[self.written..];
+            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+    }
+
+    /// Reads what has arrived and hands the replies over.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let length = self.read.len();
+        self.read.resize(length + CHUNK, 0);
+        let mut chunk = ReadBuf::new(&mut self.read[length..]);
+        let outcome = Pin::new(&mut self.stream).poll_read(context, &mut chunk);
+        let count = chunk.filled().len();
+        self.read.truncate(length + count);
+        ready!(outcome)?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let mut at = 0;
+        let mut state = self.shared.lock();
+        while let Some((reply, length)) = parse(&self.read[at..]).map_err(io::Error::other)? {
+            at += length;
+            let waiting = state.waiting.pop_front();
+            let waiting = waiting.ok_or_else(|| io::Error::other("a reply that nobody has asked for"))?;
+            // Whoever has stopped waiting leaves its reply behind.
+            let _ = waiting.answer.send(reply.map_err(Trouble::of_words));
+        }
+        drop(state);
+        self.read.drain(..at);
+        if self.read.is_empty() && self.read.capacity() > KEPT_CAPACITY {
+            self.read = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sees to it that the oldest request is answered in time.
+    fn watch(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            let Some(deadline) = self.shared.lock().waiting.front().map(|waiting| waiting.deadline) else {
+                // A timer that runs is left alone: most often the next request is there before it fires.
+                return Poll::Pending;
+            };
+            if !self.timer_runs || self.timer.deadline().into_std() > deadline {
+                self.timer.as_mut().reset(deadline.into());
+                self.timer_runs = true;
+            }
+            ready!(self.timer.as_mut().poll(context));
+            self.timer_runs = false;
+            if Instant::now() >= deadline {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+            }
+        }
+    }
+}
