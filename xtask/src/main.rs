@@ -47,7 +47,8 @@ cargo xtask promote [--rounds N] [--synchronous yes|no|wait] [--seed N] [--ours 
 cargo xtask lock stale [--rounds N] [--ours CMD]             let a holder oversleep its lease and write on
 cargo xtask lock promote [--rounds N] [--seed N] [--ours CMD]
                                                              kill the master under those who hold locks on it
-The last eight end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
+cargo xtask lock races [--count N] [--seed N] [--ours CMD]  acquire, abort, drop, panic: nothing may stay locked
+The last nine end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";

@@ -6,6 +6,7 @@
 
 mod idle;
 mod load;
+mod lock;
 mod machine;
 mod memory;
 mod pauses;
@@ -41,10 +42,11 @@ const SECTIONS: &[Measure] = &[
     idle::section,
     persistence::section,
     replication::section,
+    lock::section,
 ];
 
 /// The names by which `--only` selects whole sections.
-const SECTION_NAMES: [&str; 6] = ["speed", "memory", "pauses", "idle", "persistence", "replication"];
+const SECTION_NAMES: [&str; 7] = ["speed", "memory", "pauses", "idle", "persistence", "replication", "lock"];
 
 /// Measures what the options select and prints it; true when every goal is met.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> Result<bool, String> {

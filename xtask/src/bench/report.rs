@@ -150,7 +150,7 @@ pub(super) fn write(sections: &[Section], contest: &Contest) -> Result<(), Strin
         version(&contest.ours)
     );
     let mut document = preamble();
-    for title in ["Speed", "Memory", "Pauses", "Idle", "Persistence", "Replication"] {
+    for title in ["Speed", "Memory", "Pauses", "Idle", "Persistence", "Replication", "Lock"] {
         let now = sections.iter().find(|section| section.title == title);
         let text = match now {
             Some(section) => Some(format!("{section}\n{when}")),
@@ -212,6 +212,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// Returns a figure with about three digits that matter.
 fn figure(value: f64) -> String {
     match value.abs() {
+        none if none.is_nan() => "–".to_string(),
         0.0..10.0 => format!("{value:.2}"),
         10.0..1000.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),

@@ -1,13 +1,16 @@
-//! Chores that try the lock for longer than a test may take: `cargo xtask lock linearizable | stale | promote`.
+//! Chores that try the lock for longer than a test may take: `cargo xtask lock linearizable | stale | promote |
+//! races`.
 //!
 //! ```text
 //! linearizable   20 clients, one lock, every trouble that there is; what they saw must be the history of a fenced mutex
 //! stale          a holder sleeps three leases long, wakes up and writes: refused, where SET NX PX lets it through
 //! promote        the master is killed under its holders, a replica takes its place
+//! races          acquire, abort, drop, panic, a hundred thousand times; nothing may stay locked
 //! ```
 
 mod history;
 mod promote;
+mod races;
 mod stale;
 
 use std::net::SocketAddr;
@@ -54,9 +57,10 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
     match words.next().unwrap_or_default().as_str() {
         "stale" => stale::run(words),
         "promote" => promote::run(words),
+        "races" => races::run(words),
         // What `stale` starts, stops and wakes up.
         "holder" => stale::hold(words),
-        other => Err(format!("cargo xtask lock {other}: linearizable, stale or promote")),
+        other => Err(format!("cargo xtask lock {other}: linearizable, stale, promote or races")),
     }
 }
 
