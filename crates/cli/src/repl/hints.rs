@@ -17,12 +17,30 @@ pub(crate) fn hint(docs: &CommandDocs, line: &str) -> Option<String> {
     let words: Vec<String> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let entry = find(docs, &words)?;
     let words: Vec<&str> = words[entry.words.len()..].iter().map(String::as_str).collect();
-    let progress = sequence(&entry.arguments, &words, &[])?;
-    if progress.used < words.len() || progress.rest.is_empty() {
-        return None;
-    }
-    let blank = if line.ends_with(char::is_whitespace) { "" } else { " " };
-    Some(format!("{blank}{}", progress.rest.join(" ")))
+    let in_word = !line.ends_with(char::is_whitespace);
+    let rest = rest_after(entry, &words).or_else(|| match words.split_last() {
+        // What is being typed may become a word that must be spelled so.
+        Some((begun, before)) if in_word && may_be_spelled(&entry.arguments, begun) => {
+            rest_after(entry, before)
+        }
+        _ => None,
+    })?;
+    (!rest.is_empty()).then(|| format!("{}{rest}", if in_word { " " } else { "" }))
+}
+
+/// Returns the arguments that can follow these words, nothing if the words do not fit.
+fn rest_after(entry: &Entry, words: &[&str]) -> Option<String> {
+    let progress = sequence(&entry.arguments, words, &[])?;
+    (progress.used == words.len()).then(|| progress.rest.join(" "))
+}
+
+/// Returns whether a prescribed word of these arguments begins so.
+fn may_be_spelled(arguments: &[Argument], begun: &str) -> bool {
+    arguments.iter().any(|argument| {
+        let token = argument.token.as_deref().unwrap_or_default();
+        token.get(..begun.len()).is_some_and(|start| start.eq_ignore_ascii_case(begun))
+            || may_be_spelled(&argument.parts, begun)
+    })
 }
 
 /// Returns the command that the words begin with; of several the one with most words.
@@ -237,8 +255,11 @@ mod tests {
             ("SET k v EX ", Some("seconds [NX|XX] [GET]")),
             ("SET k v EX 10 ", Some("[NX|XX] [GET]")),
             ("SET k v KEEPTTL GET XX", None),
-            ("SET k v EX x", None),
+            ("SET k v EX 1x", None),
             ("SET k v what ", None),
+            ("SET k v what", None),
+            ("SET k v g", Some(" [NX|XX] [GET] [EX seconds|KEEPTTL]")),
+            ("SET k v GET keep", Some(" [NX|XX] [EX seconds|KEEPTTL]")),
             ("SET k \"v", None),
             ("ZADD z ", Some("[CH] score member [score member ...]")),
             ("ZADD z CH ", Some("score member [score member ...]")),

@@ -237,6 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_survived() {
+        let alphabet = b"*%~>|$=!+-:,#_(0123\r\n\r\n\xfft";
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..40)
+                .map(|_| {
+                    // Knuth's MMIX generator; its upper bits are good enough.
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    alphabet[(state >> 33) as usize % alphabet.len()]
+                })
+                .collect();
+            let _ = read(&bytes);
+        }
+    }
+
+    #[test]
     fn a_stream_that_ends_or_breaks_the_protocol_is_told_apart() {
         for cut in ["", "+OK", "+OK\r", "$5\r\nab", "$2\r\nab", "*2\r\n:1\r\n", "$99999999999\r\n"] {
             assert!(matches!(read(cut.as_bytes()), Err(LinkError::Closed)), "{cut:?}");
