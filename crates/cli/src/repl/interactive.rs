@@ -262,8 +262,15 @@ impl Lines {
             Lines::Terminal { editor, .. } => match editor.readline(prompt) {
                 Ok(line) => Ok(Some(line.into_bytes())),
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(None),
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    writeln!(
+                        io::stdout(),
+                        "\r\nInvalid argument(s): not UTF-8; \\xHH in double quotes is any byte"
+                    )?;
+                    Ok(Some(Vec::new()))
+                }
                 Err(error) => {
-                    eprintln!("Error reading a line: {error}");
+                    complain!("Error reading a line: {error}");
                     Err(Stop::Code(1))
                 }
             },
@@ -276,7 +283,7 @@ impl Lines {
                         Ok(Some(line))
                     }
                     Err(error) => {
-                        eprintln!("Error reading a line: {error}");
+                        complain!("Error reading a line: {error}");
                         Err(Stop::Code(1))
                     }
                 }

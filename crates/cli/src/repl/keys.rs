@@ -291,7 +291,7 @@ fn key_sizes(
             Ok(Reply::Int(size)) => u64::try_from(size).unwrap_or(0),
             Ok(_) => {
                 let key = String::from_utf8_lossy(key);
-                eprintln!("Warning:  {command} on '{key}' failed (may have changed type)");
+                complain!("Warning:  {command} on '{key}' failed (may have changed type)");
                 0
             }
             Err(error) => return Err(lost("size", key, &error)),
@@ -310,7 +310,7 @@ fn key_uses(client: &mut Client, keys: &[Vec<u8>]) -> Result<Vec<u64>, Stop> {
                 return Err(failed(&format!("Error: {}", String::from_utf8_lossy(&text))));
             }
             Ok(_) => {
-                eprintln!("Warning: OBJECT freq on '{}' failed (may have been deleted)", quoted(key));
+                complain!("Warning: OBJECT freq on '{}' failed (may have been deleted)", quoted(key));
                 0
             }
             Err(error) => return Err(lost("freq", key, &error)),

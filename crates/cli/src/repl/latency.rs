@@ -107,7 +107,7 @@ pub(crate) fn call(session: &mut Session, request: &[&str]) -> Result<Reply, Sto
                     return Ok(reply);
                 }
                 Err(error @ LinkError::Protocol(_)) => {
-                    eprintln!("Error: {error}");
+                    complain!("Error: {error}");
                     return Err(Stop::Code(1));
                 }
                 Err(_) => session.client = None,

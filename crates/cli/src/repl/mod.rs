@@ -9,6 +9,22 @@
 //! latency, stat, rdb  what else can be asked for     interrupt               Ctrl-C
 //! ```
 
+/// Prints a line; who does not read it has no use for it.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// Prints a line on the error stream; who does not read it has no use for it.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod client;
 mod complete;
 mod docs;
@@ -48,19 +64,19 @@ pub fn main(name: &str, args: &[Vec<u8>]) -> ExitCode {
     let terminal = io::stdout().is_terminal() || std::env::var_os("FAKETTY").is_some();
     let (options, args) = match Options::parse(args, terminal) {
         Ok(Parsed::Run { options, warnings, taken }) => {
-            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            warnings.iter().for_each(|warning| complain!("{warning}"));
             (*options, &args[taken..])
         }
         Ok(Parsed::Help) => {
-            print!("{}", help_text(name));
+            say!("{}", help_text(name));
             return ExitCode::SUCCESS;
         }
         Ok(Parsed::Version) => {
-            println!("{}", version_text(name));
+            say!("{}", version_text(name));
             return ExitCode::SUCCESS;
         }
         Err(complaint) => {
-            eprintln!("{complaint}");
+            complain!("{complaint}");
             return ExitCode::FAILURE;
         }
     };
@@ -68,7 +84,7 @@ pub fn main(name: &str, args: &[Vec<u8>]) -> ExitCode {
         Ok(code) | Err(Stop::Code(code)) => ExitCode::from(code),
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(BROKEN_PIPE),
         Err(Stop::Output(error)) => {
-            eprintln!("Error writing what the server said: {}", reply::system_text(&error));
+            complain!("Error writing what the server said: {}", reply::system_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -118,7 +134,7 @@ fn eval(session: &mut Session, file: &[u8], args: &[Vec<u8>]) -> Result<u8, Stop
         Ok(script) => script,
         Err(error) => {
             let file = String::from_utf8_lossy(file);
-            eprintln!("Can't open file '{file}': {}", reply::system_text(&error));
+            complain!("Can't open file '{file}': {}", reply::system_text(&error));
             return Ok(1);
         }
     };
@@ -140,7 +156,7 @@ fn one_command(session: &mut Session, name: &str, args: &[Vec<u8>]) -> Result<u8
     if options.quoted_input {
         let unquoted: Option<Vec<_>> = args.iter().map(|arg| options::unquote(arg)).collect();
         let Some(unquoted) = unquoted else {
-            println!("Invalid quoted string");
+            say!("Invalid quoted string");
             return Ok(1);
         };
         args = unquoted;
@@ -149,7 +165,7 @@ fn one_command(session: &mut Session, name: &str, args: &[Vec<u8>]) -> Result<u8
         args.push(standard_input()?);
     } else if let Some(tag) = &options.tagged_argument_from_stdin {
         let Some(tagged) = args.iter_mut().find(|arg| *arg == tag) else {
-            eprintln!("Using -X option but stdin tag not match.");
+            complain!("Using -X option but stdin tag not match.");
             return Ok(1);
         };
         *tagged = standard_input()?;
@@ -167,7 +183,7 @@ fn standard_input() -> Result<Vec<u8>, Stop> {
     match io::stdin().read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) => {
-            eprintln!("Reading from standard input: {}", reply::system_text(&error));
+            complain!("Reading from standard input: {}", reply::system_text(&error));
             Err(Stop::Code(1))
         }
     }
@@ -235,7 +251,6 @@ What else can be done:
   --intrinsic-latency SECONDS   samples how long this system keeps a program waiting
   --stat             shows rows of numbers about the server
   --rdb FILE         writes the snapshot that a replica would get; --functions-rdb FILE only the functions
-  --help, --version
-"
+  --help, --version"
     )
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(session: &mut Session) -> Result<u8, Stop> {
     let output = match client.stream() {
         Ok(output) => output,
         Err(error) => {
-            eprintln!("Error writing to the server: {}", system_text(&error));
+            complain!("Error writing to the server: {}", system_text(&error));
             return Ok(1);
         }
     };
@@ -74,7 +74,7 @@ pub(crate) fn run(session: &mut Session) -> Result<u8, Stop> {
         if replies != seen || !progress.input_ended.load(Ordering::Relaxed) {
             (seen, heard_at) = (replies, Instant::now());
         } else if timeout > 0 && heard_at.elapsed() > silence_max {
-            eprintln!("No replies for {timeout} seconds: exiting.");
+            complain!("No replies for {timeout} seconds: exiting.");
             progress.errors.fetch_add(1, Ordering::Relaxed);
             break;
         }
@@ -115,7 +115,7 @@ fn send_input(mut output: Stream, mark: &[u8], progress: &Progress, events: &Sen
         Some(format!("Error writing to the server: {}", system_text(&error)))
     });
     if let Some(text) = failed {
-        eprintln!("{text}");
+        complain!("{text}");
         let _ = events.send(Event::Failed);
     }
 }
@@ -135,11 +135,11 @@ fn count_replies(mut client: Client, mark: &[u8], progress: &Progress, events: &
             }
             Ok(_) => {}
             Err(LinkError::Protocol(_)) => {
-                eprintln!("Error reading replies from server");
+                complain!("Error reading replies from server");
                 break Event::Failed;
             }
             Err(error) => {
-                eprintln!("Error: {error}");
+                complain!("Error: {error}");
                 break Event::Failed;
             }
         }

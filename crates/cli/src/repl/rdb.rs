@@ -23,11 +23,11 @@ const CHUNK: usize = 64 << 10;
 pub(crate) fn run(session: &mut Session, file: &[u8], functions: bool) -> Result<u8, Stop> {
     let Some(client) = session.client.as_mut() else { return Ok(1) };
     let mut configure = |name: &str, value: &str| -> Result<bool, Stop> {
-        eprintln!("sending REPLCONF {name} {value}");
+        complain!("sending REPLCONF {name} {value}");
         match client.call(&["REPLCONF", name, value]) {
             Ok(Reply::Error(text)) => {
                 // Older servers do not know all of these.
-                eprintln!("REPLCONF {name} error: {}", String::from_utf8_lossy(&text));
+                complain!("REPLCONF {name} error: {}", String::from_utf8_lossy(&text));
                 Ok(false)
             }
             Ok(_) => Ok(true),
@@ -44,9 +44,9 @@ pub(crate) fn run(session: &mut Session, file: &[u8], functions: bool) -> Result
     let announced = announcement(input)?;
     let name = String::from_utf8_lossy(file).into_owned();
     match &announced {
-        Announced::Length(len) => eprintln!("SYNC sent to master, writing {len} bytes to '{name}'"),
+        Announced::Length(len) => complain!("SYNC sent to master, writing {len} bytes to '{name}'"),
         Announced::Mark(_) => {
-            eprintln!("SYNC sent to master, writing bytes of bulk transfer until EOF marker to '{name}'");
+            complain!("SYNC sent to master, writing bytes of bulk transfer until EOF marker to '{name}'");
         }
     }
     if file == b"-" {
@@ -118,7 +118,7 @@ fn transfer(input: &mut impl Read, announced: &Announced, out: &mut impl Write) 
                 write(&chunk[..count])?;
                 left -= count as u64;
             }
-            eprintln!("Transfer finished with success.");
+            complain!("Transfer finished with success.");
         }
         Announced::Mark(mark) => {
             // The last bytes are held back: they may be the mark.
@@ -132,7 +132,7 @@ fn transfer(input: &mut impl Read, announced: &Announced, out: &mut impl Write) 
                 written += done;
                 held.drain(..done);
             }
-            eprintln!("Transfer finished with success after {written} bytes");
+            complain!("Transfer finished with success after {written} bytes");
         }
     }
     out.flush()?;

@@ -57,7 +57,7 @@ impl Pages {
 
 /// Says what failed, and ends the program.
 pub(crate) fn failed(text: &str) -> Stop {
-    eprintln!("{text}");
+    complain!("{text}");
     Stop::Code(1)
 }
 

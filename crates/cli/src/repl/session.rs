@@ -108,7 +108,7 @@ impl Session {
                         Some(path) => String::from_utf8_lossy(path).into_owned(),
                         None => format!("{}:{}", endpoint.host, endpoint.port),
                     };
-                    eprintln!("Could not connect to Redis at {place}: {error}");
+                    complain!("Could not connect to Redis at {place}: {error}");
                 }
                 return Link::Lost;
             }
@@ -126,7 +126,7 @@ impl Session {
         request.push(password);
         match self.ask(&request) {
             Some(Reply::Error(text)) => {
-                eprintln!("AUTH failed: {}", String::from_utf8_lossy(&text));
+                complain!("AUTH failed: {}", String::from_utf8_lossy(&text));
                 Link::Lost
             }
             Some(_) => Link::Up,
@@ -142,7 +142,7 @@ impl Session {
         }
         match self.ask(&["SELECT".to_string(), db.to_string()]) {
             Some(Reply::Error(text)) => {
-                eprintln!("SELECT {db} failed: {}", String::from_utf8_lossy(&text));
+                complain!("SELECT {db} failed: {}", String::from_utf8_lossy(&text));
                 Link::Lost
             }
             Some(_) => {
@@ -161,7 +161,7 @@ impl Session {
         };
         match self.ask(&["HELLO", "3"]) {
             Some(Reply::Error(text)) => {
-                eprintln!("HELLO 3 failed: {}", String::from_utf8_lossy(&text));
+                complain!("HELLO 3 failed: {}", String::from_utf8_lossy(&text));
                 if must { Link::Lost } else { Link::Up }
             }
             Some(_) => Link::Up,
@@ -173,7 +173,7 @@ impl Session {
     fn ask<T: AsRef<[u8]>>(&mut self, request: &[T]) -> Option<Reply> {
         let answer = self.client.as_mut()?.call(request);
         if answer.is_err() {
-            eprintln!("\nI/O error");
+            complain!("\nI/O error");
         }
         answer.ok()
     }
@@ -190,8 +190,7 @@ impl Session {
 
     /// Notes another server, for the next connect.
     pub(crate) fn go_to(&mut self, host: &str, port: i32) {
-        self.options.endpoint.host = host.to_string();
-        self.options.endpoint.port = port;
+        self.options.endpoint = Endpoint { host: host.to_string(), port, socket: None };
     }
 
     /// Returns what stands before a line that is being typed.
@@ -228,7 +227,7 @@ impl Session {
             if redirected.is_some_and(|redirected| redirected.asking) {
                 match self.ask(&["ASKING"]) {
                     Some(Reply::Error(text)) => {
-                        eprintln!("ASKING failed: {}", String::from_utf8_lossy(&text));
+                        complain!("ASKING failed: {}", String::from_utf8_lossy(&text));
                         return Ok(Link::Lost);
                     }
                     Some(_) => {}
@@ -236,7 +235,7 @@ impl Session {
                 }
             }
             if let Err(error) = self.send(args, repeat)? {
-                eprintln!("Error: {error}");
+                complain!("Error: {error}");
                 self.client = None;
                 self.subscriptions.clear();
                 return Ok(Link::Lost);
@@ -250,6 +249,10 @@ impl Session {
     /// Runs a command on the connection that there is.
     fn send(&mut self, args: &[Vec<u8>], mut repeat: i64) -> Result<Result<(), LinkError>, Stop> {
         let Some(name) = args.first().map(|name| name.to_ascii_lowercase()) else { return Ok(Ok(())) };
+        if matches!(name.as_slice(), b"sync" | b"psync") {
+            complain!("What a replica is sent cannot be shown; --rdb writes it to a file.");
+            return if self.interactive { Ok(Ok(())) } else { Err(Stop::Code(1)) };
+        }
         let plain = prints_itself(args);
         while repeat != 0 {
             repeat -= i64::from(repeat > 0);
@@ -264,10 +267,6 @@ impl Session {
                         return Ok(Err(error));
                     }
                     continue;
-                }
-                b"sync" | b"psync" => {
-                    eprintln!("What a replica is sent is no reply; use --rdb.");
-                    return Ok(Err(LinkError::Protocol("left the conversation with the server".into())));
                 }
                 _ => {}
             }
@@ -327,7 +326,7 @@ impl Session {
                 Answer::Reply(Reply::Error(_)) | Answer::Interrupted | Answer::Ended => return Ok(Ok(())),
                 Answer::Reply(_) => {}
                 Answer::Lost(error) => {
-                    eprintln!("Error: {error}");
+                    complain!("Error: {error}");
                     return Err(Stop::Code(1));
                 }
             }
@@ -424,7 +423,7 @@ impl Session {
         if self.interactive && gone {
             return Ok(Err(error));
         }
-        eprintln!("Error: {error}");
+        complain!("Error: {error}");
         Err(Stop::Code(1))
     }
 
@@ -436,7 +435,7 @@ impl Session {
                 Ok(Link::Up)
             }
             Answer::Lost(error) => {
-                eprintln!("Error: {error}");
+                complain!("Error: {error}");
                 self.client = None;
                 self.subscriptions.clear();
                 Ok(Link::Lost)
@@ -487,6 +486,13 @@ impl Session {
             (b"select", [_, db]) if !failed => {
                 self.db = leading_int(db) as i32;
                 self.wanted_db = self.db;
+            }
+            // The next connection speaks what this one does.
+            (b"hello", _) if !failed => {
+                self.options.protocol = match reply {
+                    Reply::Map(_) => ProtocolWish::Resp3IfPossible,
+                    _ => ProtocolWish::Resp2,
+                };
             }
             (b"auth", [_, _] | [_, _, _]) => {
                 self.select();

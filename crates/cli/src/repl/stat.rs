@@ -23,7 +23,7 @@ pub(crate) fn run(session: &mut Session) -> Result<u8, Stop> {
     for row in 0.. {
         let text = match call(session, &["INFO"])? {
             Reply::Error(text) => {
-                eprintln!("ERROR: {}", String::from_utf8_lossy(&text));
+                complain!("ERROR: {}", String::from_utf8_lossy(&text));
                 return Ok(1);
             }
             reply => String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned(),
