@@ -18,11 +18,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Failure};
 use crate::message::Message;
 use crate::outbox::{Delivery, Group, Input, Outbox, Outcome, Output, Settlement};
 use crate::record::FailureRecord;
-use crate::route::Config;
+use crate::route::{Config, Target};
 use crate::store::{Claim, Saved, Store, StoreError};
 use crate::time::UnixMs;
 use crate::ulid::Ulid;
@@ -30,8 +30,11 @@ use crate::ulid::Ulid;
 /// How often a worker looks into the store for what other processes left.
 const POLL: Duration = Duration::from_secs(5);
 
-/// How much longer a claim lasts than the delivery may take.
-const CLAIM_MARGIN: Duration = Duration::from_secs(10);
+/// How often a pass that waits for channels looks for what was reported.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How much longer a claim lasts than a delivery may take.
+const CLAIM_MARGIN: Duration = Duration::from_secs(5);
 
 /// How many open records a pass reads anew, though it knows them.
 const FEW: usize = 100;
@@ -75,6 +78,9 @@ struct Desk {
     outbox: Outbox,
     /// What the store could not take when it happened.
     unsaved: Vec<Settlement>,
+    /// The records of this process that had been reported when the store was last asked: of later ones, the outbox
+    /// cannot know.
+    seen: BTreeSet<Ulid>,
 }
 
 #[derive(Debug, Default)]
@@ -87,13 +93,26 @@ struct State {
     pending: BTreeSet<Ulid>,
 }
 
+/// What a thread that delivers needs to know.
+struct Letter {
+    record: FailureRecord,
+    target: Target,
+    repeated: usize,
+    since: UnixMs,
+}
+
+/// Returns how long a delivery may take in all; mail has several steps.
+fn limit(channel: &Channel) -> Duration {
+    channel.timeout * 2
+}
+
 impl Notifier {
     /// Returns a notifier. It does nothing by itself until something is reported, or it is started.
     pub fn new(config: Config, store: Store) -> Notifier {
         let spacings = config.channels().map(|(name, channel)| (name.to_owned(), channel.spacing));
         let outbox = Outbox::new(config.window(), spacings.collect());
         let name = format!("{}:{}", std::process::id(), Ulid::generate());
-        let desk = Mutex::new(Desk { outbox, unsaved: Vec::new() });
+        let desk = Mutex::new(Desk { outbox, unsaved: Vec::new(), seen: BTreeSet::new() });
         let (state, changed) = (Mutex::default(), Condvar::new());
         Notifier { shared: Arc::new(Shared { config, store, name, desk, state, changed }) }
     }
@@ -175,7 +194,7 @@ impl Shared {
     }
 
     /// Delivers, pass after pass, until stopped.
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         loop {
             let mut state = self.state();
             if state.stopped {
@@ -199,9 +218,8 @@ impl Shared {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass(&self) -> Pass {
+    fn pass(self: &Arc<Self>) -> Pass {
         let mut desk = self.desk();
-        let pending = self.state().pending.clone();
         let mut pass = Pass { server: self.sync(&mut desk).is_ok(), ..Pass::default() };
         // While there is no server, one process at a time tells of what is on disk.
         let claim = if pass.server { Ok(None) } else { self.store.journal().claim_delivery() };
@@ -214,12 +232,13 @@ impl Shared {
         let waiting = desk.outbox.ids().filter(|id| desk.outbox.due(*id).is_some());
         pass.waiting = waiting.count();
         pass.unrouted = desk.outbox.unrouted();
-        self.tell_those_who_wait(&desk.outbox, &pending);
+        self.tell_those_who_wait(&desk);
         pass
     }
 
     /// Brings the outbox up to what the server says is open.
     fn sync(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        desk.seen = self.state().pending.clone();
         match self.store.replay() {
             // A disk that fails must not keep people from being told of what the server has.
             Ok(_) | Err(StoreError::Disk(_)) => {}
@@ -265,11 +284,17 @@ impl Shared {
     }
 
     /// Sends what is due, each channel for itself, until nothing is due any more.
-    fn deliver(&self, desk: &mut Desk, pass: &mut Pass) {
+    fn deliver(self: &Arc<Self>, desk: &mut Desk, pass: &mut Pass) {
         let (sender, ended) = channel();
         thread::scope(|scope| {
             let mut in_flight = 0;
             loop {
+                let reported = std::mem::take(&mut self.state().reported);
+                if reported && pass.server {
+                    // While one channel is slow, what is reported now goes out over the others. Should the server have
+                    // gone away meanwhile, the next pass finds out.
+                    let _ = self.sync(desk);
+                }
                 desk.outbox.handle_timeout(UnixMs::now());
                 while let Some(output) = desk.outbox.poll_output() {
                     match output {
@@ -317,7 +342,7 @@ impl Shared {
     }
 
     /// Tries one delivery and says how it ended.
-    fn attempt(&self, delivery: &Delivery, server: bool, sender: &Sender<(Group, Outcome)>) {
+    fn attempt(self: &Arc<Self>, delivery: &Delivery, server: bool, sender: &Sender<(Group, Outcome)>) {
         let outcome = if server {
             // A store that fails here is asked again in the next pass.
             self.attempt_with_server(delivery).unwrap_or(Outcome::Elsewhere)
@@ -329,10 +354,10 @@ impl Shared {
         let _ = sender.send((delivery.group.clone(), outcome));
     }
 
-    fn attempt_with_server(&self, delivery: &Delivery) -> Result<Outcome, StoreError> {
+    fn attempt_with_server(self: &Arc<Self>, delivery: &Delivery) -> Result<Outcome, StoreError> {
         let Delivery { group, ids, urgent } = delivery;
         let Some(channel) = self.config.channel(&group.target.channel) else { return Ok(Outcome::Stale) };
-        let lasts = channel.timeout + CLAIM_MARGIN;
+        let lasts = limit(channel) + CLAIM_MARGIN;
         if let Claim::Others(_) = self.store.claim(group, &self.name, lasts)? {
             return Ok(Outcome::Elsewhere);
         }
@@ -352,37 +377,62 @@ impl Shared {
     }
 
     /// Sends a delivery's records, as far as they still are to be told.
-    fn send(&self, delivery: &Delivery, records: Vec<FailureRecord>) -> Outcome {
+    fn send(self: &Arc<Self>, delivery: &Delivery, records: Vec<FailureRecord>) -> Outcome {
         let target = &delivery.group.target;
         let open: Vec<&FailureRecord> = records
             .iter()
             .filter(|record| delivery.ids.contains(&record.id) && record.acknowledged.is_none())
             .filter(|record| !record.is_delivered(&target.person, &target.channel))
             .collect();
-        let (Some(channel), Some(person)) =
-            (self.config.channel(&target.channel), self.config.person(&target.person))
+        let (Some(way), Some(first), Some(lead)) =
+            (self.config.channel(&target.channel), open.first(), open.last())
         else {
+            // All of it was told or acknowledged by others.
             return Outcome::Stale;
         };
-        let (Some(first), Some(lead)) = (open.first(), open.last()) else {
-            return Outcome::Stale;
+        let letter = Letter {
+            record: lead.redacted(),
+            target: target.clone(),
+            repeated: open.len() - 1,
+            since: first.at_ms,
         };
-        let lead = lead.redacted();
-        let (repeated, since) = (open.len() - 1, first.at_ms);
-        let message = Message { record: &lead, person_id: &target.person, person, repeated, since };
-        match Channel::deliver(channel, &message, UnixMs::now()) {
+        // A channel bounds each of its steps; a receiver that draws out each of many is left behind here.
+        let (sender, ended) = channel();
+        let shared = Arc::clone(self);
+        let limit = limit(way);
+        let started = thread::Builder::new().name("notifier".into()).spawn(move || {
+            // Nobody may be listening any more.
+            let _ = sender.send(shared.hand_over(&letter));
+        });
+        let outcome = match started {
+            Ok(_) => ended.recv_timeout(limit).unwrap_or_else(|_| Err(Failure::new("took too long"))),
+            Err(error) => Err(Failure::new(error.to_string())),
+        };
+        match outcome {
             Ok(()) => Outcome::Delivered(open.iter().map(|record| record.id).collect()),
             Err(failure) => Outcome::Failed { what: failure.what, hold: failure.hold },
         }
     }
 
+    fn hand_over(&self, letter: &Letter) -> Result<(), Failure> {
+        let Letter { record, target, repeated, since } = letter;
+        let (Some(way), Some(person)) =
+            (self.config.channel(&target.channel), self.config.person(&target.person))
+        else {
+            return Err(Failure::new("the configuration has no such person or channel"));
+        };
+        let message =
+            Message { record, person_id: &target.person, person, repeated: *repeated, since: *since };
+        way.deliver(&message, UnixMs::now())
+    }
+
     /// Lets those go on who wait for what was told, or will not be told soon.
-    ///
-    /// `pending` are those that waited when the pass began: it cannot know of later ones.
-    fn tell_those_who_wait(&self, outbox: &Outbox, pending: &BTreeSet<Ulid>) {
+    fn tell_those_who_wait(&self, desk: &Desk) {
         let far = UnixMs::now().after(Duration::from_secs(60));
         let mut state = self.state();
-        state.pending.retain(|id| !pending.contains(id) || outbox.due(*id).is_some_and(|due| due < far));
+        state
+            .pending
+            .retain(|id| !desk.seen.contains(id) || desk.outbox.due(*id).is_some_and(|due| due < far));
         drop(state);
         self.changed.notify_all();
     }

@@ -140,6 +140,8 @@ struct Waiting {
 struct Pace {
     free: UnixMs,
     busy: bool,
+    /// How often it failed in a row, whatever it carried.
+    failures: u32,
 }
 
 /// The records that somebody still has to be told of, and when to tell.
@@ -195,7 +197,8 @@ impl Outbox {
         }
         for (channel, (_, group)) in first {
             let spacing = self.spacings.get(&channel).copied().unwrap_or_default();
-            self.paces.insert(channel, Pace { free: now.after(spacing), busy: true });
+            let pace = self.paces.entry(channel).or_default();
+            (pace.free, pace.busy) = (now.after(spacing), true);
             let waiting = self.groups.get_mut(&group).expect("it was found there");
             let ids: Vec<Ulid> = waiting.ids.iter().copied().collect();
             waiting.in_flight = Some(ids.clone());
@@ -242,6 +245,7 @@ impl Outbox {
 
     fn open(&mut self, now: UnixMs, record: &FailureRecord, targets: Vec<Target>) {
         let routed = !targets.is_empty();
+        self.learn_what_was_told(record);
         let waiting: BTreeSet<Target> = targets
             .into_iter()
             .filter(|target| !record.is_delivered(&target.person, &target.channel))
@@ -279,6 +283,16 @@ impl Outbox {
         self.entries.insert(record.id, entry);
     }
 
+    /// Notes when people were told of a record, for the window counts from then whoever told them.
+    fn learn_what_was_told(&mut self, record: &FailureRecord) {
+        for attempt in record.attempts.iter().filter(|attempt| attempt.result.is_delivered()) {
+            let target = Target { person: attempt.person.clone(), channel: attempt.channel.clone() };
+            let group = Group { target, kind: record.kind, key: record.key.clone() };
+            let told = self.told.entry(group).or_default();
+            *told = attempt.at_ms.max(*told);
+        }
+    }
+
     fn remove(&mut self, id: Ulid) {
         self.leave_groups(id, &BTreeSet::new());
         self.entries.remove(&id);
@@ -307,13 +321,16 @@ impl Outbox {
         pace.busy = false;
         match &outcome {
             // The receiver counts from when it took the last one.
-            Outcome::Delivered(_) | Outcome::Failed { .. } => pace.free = now.after(spacing),
+            Outcome::Delivered(_) => (pace.free, pace.failures) = (now.after(spacing), 0),
+            Outcome::Failed { hold, .. } => {
+                // A receiver that is down is down for all: one message at a time finds out whether it is back.
+                pace.failures = pace.failures.saturating_add(1);
+                let wait = backoff(pace.failures, spread).max(spacing).max(hold.unwrap_or_default());
+                pace.free = now.after(wait);
+            }
+            Outcome::Paced(wait) => pace.free = now.after((*wait).min(WAIT_MAX)),
             // Nothing was sent.
             Outcome::Elsewhere | Outcome::Told(_) | Outcome::Stale => pace.free = now,
-            Outcome::Paced(wait) => pace.free = now.after((*wait).min(WAIT_MAX)),
-        }
-        if let Outcome::Failed { hold: Some(hold), .. } = outcome {
-            pace.free = pace.free.max(now.after(hold));
         }
         let Some(waiting) = self.groups.get_mut(&group) else { return };
         let Some(sent) = waiting.in_flight.take() else { return };
@@ -598,6 +615,44 @@ mod tests {
         assert_eq!(outbox.poll_timeout(), Some(UnixMs(600_000)));
         assert!(due(&mut outbox, 599_999).is_empty());
         assert_eq!(due(&mut outbox, 600_000).len(), 1);
+    }
+
+    #[test]
+    fn a_channel_that_is_down_is_probed_and_not_tried_with_everything() {
+        let mut outbox = outbox(Duration::ZERO);
+        for n in 0..100 {
+            open(&mut outbox, 0, &record(n, &format!("k{n}")));
+        }
+        let (mut now, mut tried) = (0, 0);
+        while now < 300_000 {
+            for delivery in due(&mut outbox, now) {
+                tried += 1;
+                end(&mut outbox, now, &delivery, failed());
+            }
+            now = outbox.poll_timeout().unwrap().0;
+        }
+        assert!(tried < 15, "tried {tried} times in five minutes");
+        let back = now;
+        let mut told = 0;
+        while told < 100 {
+            for delivery in due(&mut outbox, now) {
+                told += 1;
+                end(&mut outbox, now, &delivery, Outcome::Delivered(delivery.ids.clone()));
+            }
+            now = outbox.poll_timeout().map_or(now, |next| next.0.max(now));
+        }
+        assert!(now - back <= 45_000, "{} ms until all were told", now - back);
+    }
+
+    #[test]
+    fn the_window_counts_from_what_a_record_says_of_itself() {
+        let mut outbox = outbox(Duration::ZERO);
+        let mut one = record(0, "k");
+        let group = Group { target: target("slack"), kind: one.kind, key: "k".into() };
+        one.attempts.push(attempt(UnixMs(5), &group, AttemptResult::Delivered));
+        open(&mut outbox, 10, &one);
+        open(&mut outbox, 10, &record(9, "k"));
+        assert_eq!(outbox.poll_timeout(), Some(UnixMs(600_005)));
     }
 
     #[test]

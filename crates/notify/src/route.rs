@@ -423,6 +423,21 @@ people = ["bob", "ada"]
     }
 
     #[test]
+    fn the_example_in_the_documentation_is_right() {
+        let example = include_str!("../../../docs/examples/notify.toml");
+        let url = "url = \"https://example.org/";
+        let settable = example.replace("url = \"env:", url).replace("\"env:", "\"").replace("\"file:", "\"");
+        let config = Config::parse(&settable, Path::new("docs/examples/notify.toml")).unwrap();
+        assert_eq!(config.channels().count(), 7, "there is one of each type");
+        assert_eq!(config.person("ada").unwrap().channels.len(), 7);
+        assert_eq!(config.people_for("nightly:x", FailureKind::Lost), ["ada"]);
+        assert_eq!(config.people_for("other", FailureKind::Busy), ["grace"]);
+        // As it stands it names what has to be set.
+        let unset = Config::parse(example, Path::new("docs/examples/notify.toml")).unwrap_err().to_string();
+        assert!(unset.contains("the environment has no"), "{unset}");
+    }
+
+    #[test]
     fn secrets_may_stand_in_the_environment_or_in_files() {
         let directory = std::env::temp_dir().join(format!("notify-route-{}", crate::Ulid::generate()));
         std::fs::create_dir_all(&directory).unwrap();

@@ -59,13 +59,10 @@ impl Http {
         {
             return Err(url.mistake(format!("{}: `url` must be a URL of http or https", table.name)));
         }
-        // Vendors put what opens the door into the path or the query.
+        // Vendors put what opens the door into the path or the query, and receivers may quote any part of it.
         secrets.push(url.value.clone());
-        let path = &text[text.len()
-            - after_scheme.map_or(0, |rest| rest.find(['/', '?']).map_or(0, |at| rest.len() - at))..];
-        if path.len() > 16 {
-            secrets.push(Secret::new(path));
-        }
+        let parts = after_scheme.unwrap_or_default().split(['/', '?', '&', '=', '#']).skip(1);
+        secrets.extend(parts.filter(|part| part.len() >= 12).map(Secret::new));
         let authorities = match table.path("ca_file")? {
             Some(file) => Some(
                 certificates(&file.value).map_err(|what| file.mistake(format!("{}: {what}", table.name)))?,

@@ -38,7 +38,7 @@ impl Webhook {
         let mut headers = Vec::new();
         for (name, value) in table.secrets("headers")? {
             let valid = name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            if !valid || value.expose().bytes().any(|byte| byte < b' ' || byte > b'~') {
+            if !valid || !value.expose().bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
                 return Err(name.mistake(format!("{}: `{}` is not a header of HTTP", table.name, name.value)));
             }
             secrets.push(value.clone());
