@@ -114,8 +114,8 @@ impl Engine {
     /// Ends a session: its subscriptions, watches and waits go with it.
     pub fn close(&mut self, id: SessionId) {
         let Some(mut session) = self.server.sessions.remove(id) else { return };
-        self.server.leave(&mut session);
         self.server.end_telling(&mut session);
+        self.server.leave(&mut session);
         self.listen();
     }
 

@@ -5,7 +5,7 @@ use keyspace::{Keys, Keyspace};
 
 use super::book::{Event, What};
 use super::record::Record;
-use super::{Grant, Kind, LockWait, lease_end};
+use super::{Grant, Kind, LockWait, Untold, lease_end};
 use crate::acks::Acks;
 use crate::cx::Mode;
 use crate::effect::Effect;
@@ -186,6 +186,13 @@ impl Server {
     pub(crate) fn end_telling(&mut self, session: &mut Session) {
         let untold = session.telling.take().filter(|telling| session.bytes_out < telling.end);
         self.locks.untold.extend(untold.map(|untold| *untold));
+        if let Some(blocked) = &session.blocked
+            && let Some(LockWait::Granted(grant)) = &blocked.lock
+            && grant.kind == Kind::Fresh
+        {
+            let (key, token) = (grant.key.clone(), grant.token);
+            self.locks.untold.push(Untold { db: blocked.db, key, token, end: 0 });
+        }
     }
 
     /// Refuses a client its turn that could not have taken the lock without waiting either.

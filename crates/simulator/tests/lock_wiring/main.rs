@@ -192,6 +192,20 @@ fn a_grant_that_too_few_replicas_have_is_given_back() {
 }
 
 #[test]
+fn a_grant_that_nobody_is_left_to_hear_of_is_given_back() {
+    let mut rig = pair();
+    rig.wire_of(1).room = 0;
+    let link = rig.open(0);
+    rig.say(0, link, "LOCK.ACQUIRE k me LEASE 600000 REPLICAS 1");
+    let next = rig.open(0);
+    rig.say(0, next, "LOCK.ACQUIRE k next LEASE 600000 WAIT 60000");
+    rig.members[0].node.close(link);
+    rig.settle();
+    token(&rig.said(0, next));
+    assert!(rig.ask(0, "LOCK.HISTORY k COUNT 2").contains("given-back"));
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);
