@@ -3,4 +3,5 @@
 //! Nothing here knows the engine or the server; whatever is asked is asked in the protocol, of any server that speaks it.
 #![forbid(unsafe_code)]
 
+pub mod lock;
 pub mod repl;

@@ -1,4 +1,4 @@
-//! The one binary: `redstart server`, `redstart cli`, `redstart check` and `redstart recover`, or the same under the names of Redis' programs.
+//! The one binary: `redstart server`, `cli`, `lock`, `check` and `recover`, or the same under the names of Redis' programs.
 #![forbid(unsafe_code)]
 
 /// Prints a line; nobody is left to be told when that fails, and what is asked for is done nevertheless.
@@ -44,6 +44,9 @@ fn main() -> ExitCode {
         Some(b"cli") => cli::repl::main("redstart cli", &args[1..]),
         Some(b"check") => check::run(&args[1..]),
         Some(b"recover") => recover::run(&args[1..]),
+        Some(b"lock") => {
+            cli::lock::main(&args.into_iter().skip(1).map(OsString::from_vec).collect::<Vec<_>>())
+        }
         Some(b"-v" | b"--version") => {
             println!("redstart {VERSION} (compatible with Redis {REDIS_VERSION})");
             ExitCode::SUCCESS
@@ -119,6 +122,9 @@ Usage: redstart server [FILE] [--NAME VALUE ...]   serve; arguments as redis-ser
        redstart check --help                       more about checks
        redstart recover --from REPLICA --to MASTER give a master that lost its data what its replica holds
        redstart recover --help                     more about that
+       redstart lock run KEY [...] -- COMMAND ...   run a command while it holds a lock, on this server or on Redis
+       redstart lock ls | show | top | failures ... who holds what, who waits, what failed and who was told
+       redstart lock --help                        more about locks
        redstart --version
        redstart --help
 
