@@ -20,6 +20,7 @@ pub mod reply;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod supervised;
 pub mod target;
 pub mod tcp;
 pub mod words;
