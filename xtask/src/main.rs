@@ -45,10 +45,11 @@ cargo xtask sentinel [--rounds N] [--seed N] [--ours CMD]    let Redis Sentinel 
 cargo xtask promote [--rounds N] [--synchronous yes|no|wait] [--seed N] [--ours CMD]
                                                              lose the master, promote the best replica, count what is lost
 cargo xtask lock stale [--rounds N] [--ours CMD]             let a holder oversleep its lease and write on
+cargo xtask lock run-cut [--rounds N] [--ours CMD]           cut the network of redstart lock run, kill its processes
 cargo xtask lock promote [--rounds N] [--seed N] [--ours CMD]
                                                              kill the master under those who hold locks on it
 cargo xtask lock races [--count N] [--seed N] [--ours CMD]  acquire, abort, drop, panic: nothing may stay locked
-The last nine end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
+The last ten end with 0 when every promise was kept, 1 when not, and 2 when this machine cannot do it.
 
 CMD is a program and its leading arguments in one word; redis-server's options are added. Default: redis-server.
 FILTER selects files whose path contains it.";

@@ -1,16 +1,18 @@
 //! Chores that try the lock for longer than a test may take: `cargo xtask lock linearizable | stale | promote |
-//! races`.
+//! races | run-cut`.
 //!
 //! ```text
 //! linearizable   20 clients, one lock, every trouble that there is; what they saw must be the history of a fenced mutex
 //! stale          a holder sleeps three leases long, wakes up and writes: refused, where SET NX PX lets it through
 //! promote        the master is killed under its holders, a replica takes its place
 //! races          acquire, abort, drop, panic, a hundred thousand times; nothing may stay locked
+//! run-cut        the network of `redstart lock run` is cut, its processes are killed: its command never outlives the lock
 //! ```
 
 mod history;
 mod promote;
 mod races;
+mod run_cut;
 mod stale;
 
 use std::net::SocketAddr;
@@ -58,9 +60,10 @@ pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
         "stale" => stale::run(words),
         "promote" => promote::run(words),
         "races" => races::run(words),
+        "run-cut" => run_cut::run(words),
         // What `stale` starts, stops and wakes up.
         "holder" => stale::hold(words),
-        other => Err(format!("cargo xtask lock {other}: linearizable, stale, promote or races")),
+        other => Err(format!("cargo xtask lock {other}: linearizable, stale, promote, races or run-cut")),
     }
 }
 

@@ -47,7 +47,10 @@ pub(super) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, Strin
         ended.push(played.ended_after);
         granted.push(played.granted_after);
         if !played.survivors.is_empty() {
-            println!("round {number}, {blow:?}: {} are left when the rival is granted", played.survivors.join(", "));
+            println!(
+                "round {number}, {blow:?}: {} are left when the rival is granted",
+                played.survivors.join(", ")
+            );
             survivors.extend(played.survivors);
         }
         if number % 20 == 19 {
