@@ -309,10 +309,10 @@ impl Shared {
                 if in_flight == 0 {
                     return;
                 }
-                // Meanwhile another channel may be free again.
-                let next =
-                    desk.outbox.poll_timeout().map_or(POLL, |next| next.since(UnixMs::now()).min(POLL));
-                match ended.recv_timeout(next.max(Duration::from_millis(1))) {
+                // Meanwhile another channel may be free again, or something be reported.
+                let next = desk.outbox.poll_timeout();
+                let wait = next.map_or(LOOK, |next| next.since(UnixMs::now()).min(LOOK));
+                match ended.recv_timeout(wait.max(Duration::from_millis(1))) {
                     Ok((group, outcome)) => {
                         in_flight -= 1;
                         match outcome {
