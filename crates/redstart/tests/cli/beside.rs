@@ -1,5 +1,7 @@
 //! Our client and redis-cli, asked the same of the same servers: output, errors and exit codes must not differ.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use super::harness::{Folder, Kind, Server};
@@ -265,12 +267,42 @@ fn scans_find_the_same_keys_in_the_same_order() {
     }
 }
 
+/// Starts a server that says of every request that it belongs to `port`.
+fn redirecting(kind: &'static str, port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut request) = (stream.unwrap(), [0; 1024]);
+            // A client that has read the reply goes.
+            while let Ok(1..) = stream.read(&mut request) {
+                let _ = stream.write_all(format!("-{kind} 7 127.0.0.1:{port}\r\n").as_bytes());
+            }
+        }
+    });
+    place
+}
+
+#[test]
+fn redirections_of_a_cluster_are_followed_when_asked_for() {
+    if !redis_cli_is_here() {
+        return;
+    }
+    let folder = Folder::new();
+    let server = Server::start(Kind::Ours, &folder, &[]);
+    let port = redirecting("MOVED", server.address().port()).to_string();
+    // The last port given is the one that counts.
+    for line in ["GET k", "-c GET k", "-c --no-raw", "-c -e SET k v", "-e SET k v"] {
+        compare(&server, &folder, &[&["-p", &port], words(line).as_slice()].concat(), "SET k v\nGET k\n");
+    }
+}
+
 #[test]
 fn keys_that_are_used_often_are_found() {
     let folder = Folder::new();
     for server in servers(&folder, &["--maxmemory-policy", "allkeys-lfu"]) {
-        server.connect().all(["CONFIG SET lfu-log-factor 0", "SET hot 1", "SET cold 1"]);
-        (0..20).for_each(|_| assert_eq!(server.ask("GET hot"), "\"1\""));
+        server.connect().all(["CONFIG SET lfu-log-factor 0", "SET hot x", "SET cold x"]);
+        (0..20).for_each(|_| assert_eq!(server.ask("GET hot"), "\"x\""));
         let output = run(ours(), server.address().port(), &["--hotkeys"], b"", &folder.0);
         let text = String::from_utf8(output.stdout).unwrap();
         let hottest = text.lines().find(|line| line.starts_with("hot key found")).unwrap_or_default();

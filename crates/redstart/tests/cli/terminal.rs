@@ -233,15 +233,16 @@ fn monitor_ends_with_ctrl_c_and_commands_follow() {
 fn a_connection_that_was_lost_is_made_again() {
     let folder = Folder::new();
     let (server, place) = server(&folder);
-    let mut terminal = Terminal::start(&server, &folder, &["-3"]);
+    let mut terminal = Terminal::start(&server, &folder, &[]);
     terminal.wait_for(&format!("{place}> "));
+    terminal.enter("hello 3", "# \"modules\" => (empty array)\r\n");
     terminal.enter("select 3", &format!("{place}[3]> "));
     server.ask("CLIENT KILL TYPE normal SKIPME yes");
     terminal.enter("ping", "Error: ");
     terminal.wait_for("not connected> ");
     terminal.enter("set k v", "OK\r\n");
     terminal.wait_for(&format!("{place}[3]> "));
-    // What was chosen at the start is so again.
+    // The protocol is again the one that was chosen.
     terminal.enter("hgetall nothing", "(empty hash)\r\n");
 }
 
