@@ -369,7 +369,7 @@ fn a_thousand_wait_and_those_who_die_are_passed_over() {
     assert!(waiters.starts_with(&format!("*{} ", COUNT - dead.len())));
     assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k me {held}")), ":1");
     let (mut last, mut late) = (held, 0);
-    for n in 0..COUNT {
+    for (n, link) in links.iter().enumerate() {
         if dead.contains(&n) {
             continue;
         }
@@ -380,13 +380,13 @@ fn a_thousand_wait_and_those_who_die_are_passed_over() {
             late += 1;
             continue;
         }
-        let said = rig.said(0, links[n]);
+        let said = rig.said(0, *link);
         let token = token(&said);
         assert!(token > last, "{token} follows {last}");
         last = token;
-        rig.say(0, links[n], &format!("LOCK.RELEASE k waiter{n} {token}"));
+        rig.say(0, *link, &format!("LOCK.RELEASE k waiter{n} {token}"));
         rig.settle();
-        assert_eq!(rig.said(0, links[n]), ":1", "waiter {n} had it");
+        assert_eq!(rig.said(0, *link), ":1", "waiter {n} had it");
     }
     assert!(late > 20, "{late}");
     assert_eq!(rig.ask(0, "EXISTS k"), ":0");
