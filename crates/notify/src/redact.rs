@@ -508,4 +508,48 @@ mod tests {
         }
         assert_eq!(tail(b"\xff\xfe ok", 4), " ok");
     }
+
+    #[test]
+    fn any_text_comes_through_without_a_panic_and_without_its_secret() {
+        const PIECES: [&str; 24] = [
+            "password",
+            "=",
+            ":",
+            " ",
+            "\"",
+            "'",
+            "\\",
+            "://",
+            "@",
+            "/",
+            "?",
+            "&",
+            "é",
+            "\n",
+            "--token",
+            "-p",
+            "mysql",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----END",
+            "Bearer",
+            "Authorization",
+            "ghp_",
+            "x",
+            "{",
+        ];
+        let mut state = 1u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let noise: String = (0..next(12)).map(|_| PIECES[next(PIECES.len())]).collect();
+            let _ = text(&noise);
+            let _ = arguments(&[noise.clone(), noise.clone()]);
+            let _ = tail(noise.as_bytes(), next(40));
+            // Whatever stands around it on other lines, a named secret does not stay.
+            let before = format!("{}\nDB_PASSWORD=hunter2\n{noise}", noise.replace(['"', '\'', '\\'], ""));
+            assert!(!text(&before).contains("hunter2"), "{before:?} became {:?}", text(&before));
+        }
+    }
 }
