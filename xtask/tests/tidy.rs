@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["base", "config", "engine", "keyspace", "node", "rdb"]),
     ("cli", &["base", "lock", "notify", "resp"]),
     ("lock", &[]),
-    ("notify", &["base"]),
+    ("notify", &["base", "lock"]),
     ("testkit", &[]),
     (
         "simulator",

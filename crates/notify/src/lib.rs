@@ -2,7 +2,8 @@
 //!
 //! A [`FailureRecord`] is made where the failure happened and saved in a [`Store`]: in the server, or on disk while that
 //! cannot be reached. With the feature `deliver`, a `Notifier` tells the people that a `Config` names, over the
-//! channels that it names, until each was told at least once or somebody acknowledged the record.
+//! channels that it names, until each was told at least once or somebody acknowledged the record. With the feature
+//! `library`, a `Notifier` takes what the lock library tells of.
 //!
 //! This crate speaks to servers over the wire only; locks and the tasks under them are others' business.
 #![forbid(unsafe_code)]
@@ -10,6 +11,8 @@
 #[cfg(feature = "deliver")]
 pub mod channel;
 pub mod journal;
+#[cfg(feature = "library")]
+pub mod library;
 #[cfg(feature = "deliver")]
 pub mod message;
 #[cfg(feature = "deliver")]

@@ -3,6 +3,7 @@
 //! A record is made where the failure happened ([`FailureRecord::new`], [`FailureRecord::here`]), struck of secrets
 //! before it leaves the process, and from then on only gains: delivery attempts and an acknowledgement.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -151,6 +152,9 @@ pub struct FailureRecord {
     /// The task's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// Whatever else the task said of itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
     /// What the task was called with, secrets struck out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
@@ -217,6 +221,7 @@ impl FailureRecord {
             at_ms: id.at(),
             key: key.into(),
             task: None,
+            details: BTreeMap::new(),
             arguments: Vec::new(),
             directory: String::new(),
             host: String::new(),
@@ -322,6 +327,12 @@ impl FailureRecord {
         FailureRecord {
             key: shorten(self.key.clone(), TEXT_BYTES_MAX),
             task: self.task.as_deref().map(short),
+            details: self
+                .details
+                .iter()
+                .take(ARGUMENTS_MAX)
+                .map(|(name, value)| detail(name, value))
+                .collect(),
             arguments: arguments.into_iter().map(|argument| shorten(argument, TEXT_BYTES_MAX)).collect(),
             directory: short(&self.directory),
             host: short(&self.host),
@@ -361,6 +372,12 @@ pub(crate) fn shorten(mut text: String, limit: usize) -> String {
         text.push_str(MORE);
     }
     text
+}
+
+/// Returns a task's word of itself without the secret in it.
+fn detail(name: &str, value: &str) -> (String, String) {
+    let value = if redact::is_secret_name(name) { redact::STRUCK.to_owned() } else { redact::text(value) };
+    (shorten(redact::text(name), TEXT_BYTES_MAX), shorten(value, TEXT_BYTES_MAX))
 }
 
 /// Returns JSON as it is, or the beginning of its text when that is long.
@@ -418,6 +435,8 @@ mod tests {
     fn what_leaves_the_process_is_struck_and_bounded() {
         let mut record = FailureRecord::new(FailureKind::TaskFailed, "k".repeat(5000));
         record.arguments = vec!["--token=hunter2".into(); 1000];
+        record.details =
+            BTreeMap::from([("api_key".into(), "hunter2".into()), ("run".into(), "token=hunter2".into())]);
         record.error = "redis://:hunter2@db is away".into();
         record.stderr = "password: hunter2\n".repeat(10_000);
         let meta = serde_json::json!({"secret": "hunter2", "more": "x".repeat(100_000)});
