@@ -190,11 +190,18 @@ pub fn marked(key: &str) -> Vec<i32> {
 
 /// Returns those of them that are the command's, and not the keeper's own.
 pub fn command_processes(key: &str) -> Vec<i32> {
-    marked(key).into_iter().filter(|pid| !is_keeper(*pid)).collect()
+    // Without a command line it has ended since its environment was read: it runs no code any more.
+    let runs = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty() && !is_keepers(&line))
+    };
+    marked(key).into_iter().filter(runs).collect()
 }
 
 fn is_keeper(pid: i32) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| is_keepers(&line))
+}
+
+fn is_keepers(line: &[u8]) -> bool {
     line.split(|byte| *byte == 0).nth(2) == Some(b"__keep")
 }
 
