@@ -228,7 +228,10 @@ fn a_terminal_is_the_commands_while_it_runs(site: &Site) {
         "{lock} sh -c 'read a; echo \"first $a\"; tty -s && tty -s <&2 && echo terminal'; read b; echo \"then $b\""
     );
     let interrupted = format!("{lock} sleep 1000; echo \"code $?\"");
+    // Started in the background it is stopped when it reads, as any job; in the foreground it goes on.
+    let jobs = format!("set -m; {lock} sh -c 'read a; echo \"late $a\"' & sleep 0.4; fg; echo \"job $?\"");
     for (script, input, expected) in [
+        (jobs, &["one\n"][..], &["late one", "job 0"][..]),
         (reads, &["one\n", "two\n"][..], &["first one", "terminal", "then two"][..]),
         (interrupted, &["\x03"], &["code 130"]),
     ] {

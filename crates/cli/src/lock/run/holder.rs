@@ -308,19 +308,24 @@ impl Holder {
 
     /// Stops as the command has, when that was done at the terminal; the lock is lost if it stays so for long.
     async fn stopped(&mut self, signal: i32) {
-        let by_terminal = [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
-        let Some(command) = self.command.filter(|_| self.foreground) else { return };
-        if !by_terminal.iter().any(|of| *of as i32 == signal) {
+        let is = |of: Signal| of as i32 == signal;
+        let wants_terminal = is(Signal::SIGTTIN) || is(Signal::SIGTTOU);
+        let Some(command) = self.command.filter(|_| terminal::is_here()) else { return };
+        if !(wants_terminal || is(Signal::SIGTSTP)) {
             return;
         }
-        if terminal::nobody_continues_us() {
-            return self.order(&Order::Pass(Signal::SIGCONT as i32)).await;
+        // Brought to the foreground while the command ran, we have the terminal that it wants.
+        let is_given = wants_terminal && terminal::is_ours();
+        if !is_given && !terminal::nobody_continues_us() {
+            if self.foreground {
+                terminal::take_back();
+            }
+            // Everyone in our group stops, as had the command been one of them: the shell sees its job stop.
+            let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
         }
-        terminal::take_back();
-        // Everyone in our group stops, as they would have had the command been one of them: the shell sees its job stop.
-        let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
         // Continued, in the foreground or not.
         if terminal::is_ours() {
+            self.foreground = true;
             terminal::give_to(command);
         }
         self.order(&Order::Pass(Signal::SIGCONT as i32)).await;

@@ -7,9 +7,14 @@ use nix::unistd::{Pid, getpgrp, getpid, getppid, getsid, tcgetpgrp, tcsetpgrp};
 
 use super::signals;
 
+/// Returns whether standard input is a terminal.
+pub(crate) fn is_here() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Returns whether standard input is a terminal, and this process in its foreground.
 pub(crate) fn is_ours() -> bool {
-    io::stdin().is_terminal() && tcgetpgrp(io::stdin()) == Ok(getpgrp())
+    is_here() && tcgetpgrp(io::stdin()) == Ok(getpgrp())
 }
 
 /// Puts a process group into the foreground of the terminal at standard input.
