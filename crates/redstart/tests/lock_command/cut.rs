@@ -45,7 +45,7 @@ fn play(site: &Site, blow: Blow, code: Option<i32>) {
         let (ours, key) = (env!("CARGO_BIN_EXE_redstart"), unique("cut"));
         let lease = Duration::from_millis(1500);
         let round = round(ours, site.server.address(), site.is_native(), blow, lease, &key).unwrap();
-        assert_eq!(round.survivors, [String::new(); 0], "{blow:?}: {round:?}");
+        assert!(round.survivors.is_empty(), "{blow:?}: {round:?}");
         assert!(round.processes >= 8, "{round:?}");
         assert_eq!(round.code, code, "{round:?}");
     }

@@ -196,12 +196,10 @@ impl Keeper {
                 self.plan.end(BootTime::now(), Cause::Leftovers);
             }
             // Stopping what is being ended would only keep it from ending.
-            WaitStatus::Stopped(pid, _) if self.plan.cause().is_some() => {
-                if !self.plan.killed() {
-                    let _ = kill(pid, Signal::SIGCONT);
-                }
+            WaitStatus::Stopped(pid, _) if self.plan.cause().is_some() && !self.plan.killed() => {
+                let _ = kill(pid, Signal::SIGCONT);
             }
-            WaitStatus::Stopped(pid, signal) if pid == self.child => {
+            WaitStatus::Stopped(pid, signal) if pid == self.child && !self.plan.killed() => {
                 self.holder.send(&News::Stopped(signal as i32));
             }
             _ => {}
