@@ -46,7 +46,8 @@ fn play(site: &Site, blow: Blow, code: Option<i32>) {
         let lease = Duration::from_millis(1500);
         let round = round(ours, site.server.address(), site.is_native(), blow, lease, &key).unwrap();
         assert!(round.survivors.is_empty(), "{blow:?}: {round:?}");
-        assert!(round.processes >= 8, "{round:?}");
+        // One of them comes and goes.
+        assert!(round.processes >= 7, "{round:?}");
         assert_eq!(round.code, code, "{round:?}");
     }
 }
