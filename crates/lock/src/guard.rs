@@ -4,11 +4,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::Trouble;
+use crate::backend::{Trouble, native};
 use crate::context::Context;
 use crate::error::{Error, LossCause};
 use crate::held::Held;
 use crate::record::FailureKind;
+use crate::store::Store;
 
 /// The first pause before a release that was not answered is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -46,7 +47,7 @@ impl Guard {
         held.client.renewals.remove(&held);
         match ended {
             Ok(valid_until) => {
-                let outcome = give_back(&held, valid_until).await;
+                let outcome = give_back(&held, valid_until, false).await;
                 self.done = true;
                 outcome
             }
@@ -83,10 +84,25 @@ impl Drop for Guard {
             Ok(_) | Err(LossCause::Released) => {
                 let valid_until = held.valid_until();
                 let held = Arc::clone(held);
+                // It goes out before anything that is asked for from now on, so that the next one finds it free.
+                let begun = match &*held.client.store {
+                    Store::One(server) => server.begin_release(&held.request, held.token()),
+                    Store::Several(_) => None,
+                };
                 if let Some(runtime) = held.client.store.servers().iter().find_map(|server| server.runtime())
                 {
                     // Its failure is recorded; nobody is left to tell.
-                    runtime.spawn(async move { give_back(&held, valid_until).await });
+                    runtime.spawn(async move {
+                        let mut unanswered = false;
+                        if let Some(begun) = begun {
+                            match begun.reply().await.and_then(|reply| native::released(&reply)) {
+                                Ok(true) => return,
+                                // The answer says more when it is asked for once more.
+                                Ok(false) | Err(_) => unanswered = true,
+                            }
+                        }
+                        let _ = give_back(&held, valid_until, unanswered).await;
+                    });
                 }
             }
             Err(LossCause::Expired) => give_back_late(held),
@@ -103,10 +119,9 @@ fn give_back_late(held: &Arc<Held>) {
     }
 }
 
-/// Gives a lock back, trying again while the server does not answer.
-async fn give_back(held: &Held, valid_until: Instant) -> Result<(), Error> {
-    let begun = Instant::now();
-    let (mut pause, mut unanswered) = (FIRST_PAUSE, false);
+/// Gives a lock back, trying again while the server does not answer; `unanswered` is whether it was tried before.
+async fn give_back(held: &Held, valid_until: Instant, mut unanswered: bool) -> Result<(), Error> {
+    let (mut begun, mut pause) = (None, FIRST_PAUSE);
     let reason = loop {
         match held.client.store.release(&held.request, &held.tokens).await {
             Ok(true) => return Ok(()),
@@ -124,7 +139,9 @@ async fn give_back(held: &Held, valid_until: Instant) -> Result<(), Error> {
             Err(Trouble::Refused(reason) | Trouble::NotDurable(reason)) => break reason,
             Err(Trouble::Unreachable(reason)) => {
                 unanswered = true;
-                if begun.elapsed() >= held.client.patience || Instant::now() >= valid_until {
+                let now = Instant::now();
+                let begun = *begun.get_or_insert(now);
+                if now - begun >= held.client.patience || now >= valid_until {
                     break reason;
                 }
             }

@@ -55,6 +55,7 @@ impl Held {
         request: Arc<Request>,
         options: Options,
         tokens: Tokens,
+        acquired_at: Instant,
         valid_until: Instant,
         checks: u32,
         waited: Duration,
@@ -67,7 +68,7 @@ impl Held {
             request,
             options,
             tokens,
-            acquired_at: Instant::now(),
+            acquired_at,
             checks,
             waited,
             state: Mutex::new(State { phase: Phase::Held, valid_until }),
@@ -134,6 +135,11 @@ impl Held {
         state.phase = Phase::Released;
         self.changed.notify_waiters();
         Ok(state.valid_until)
+    }
+
+    /// Returns whether nobody has ended it, or noticed its end.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.lock().phase == Phase::Held
     }
 
     pub(crate) fn is_held(&self) -> bool {

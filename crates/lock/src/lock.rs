@@ -193,7 +193,7 @@ impl Lock {
         let mut reason = String::new();
         loop {
             let mut sent = Instant::now();
-            let answer = match attempt.step(begun.elapsed()) {
+            let answer = match attempt.step(sent - begun) {
                 Step::Check => {
                     unsettled.sent();
                     store.acquire(&request).await
@@ -220,7 +220,8 @@ impl Lock {
             match answer {
                 Ok(Answer::Granted { tokens, waited }) => {
                     let mut valid_until = terms.valid_until(sent, waited);
-                    if terms.is_stale(valid_until, Instant::now()) {
+                    let now = Instant::now();
+                    if terms.is_stale(valid_until, now) {
                         // It was long under way: how much is left of it is not known until it is renewed.
                         let sent = Instant::now();
                         match store.renew(&request, &tokens).await {
@@ -233,9 +234,11 @@ impl Lock {
                         }
                     }
                     unsettled.answered();
-                    attempt.granted(begun.elapsed());
-                    let (checks, waited) = (attempt.checks(), begun.elapsed());
-                    let held = Held::new(shared, request, self.options, tokens, valid_until, checks, waited);
+                    let waited = now - begun;
+                    attempt.granted(waited);
+                    let checks = attempt.checks();
+                    let held =
+                        Held::new(shared, request, self.options, tokens, now, valid_until, checks, waited);
                     return Ok(Guard::new(Arc::new(held)));
                 }
                 Ok(Answer::Busy { holder: now_holder, queues }) => {

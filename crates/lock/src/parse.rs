@@ -2,7 +2,11 @@
 //!
 //! Nothing is allocated for what a reply claims to hold before it is there.
 
+use std::time::Duration;
+
 use redis::Value;
+
+use crate::backend::Verdict;
 
 /// How deep replies may nest.
 const DEPTH_MAX: usize = 32;
@@ -18,6 +22,23 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parsed>, String> {
         return Ok(reader.line()?.map(|line| (Err(words(line)), reader.at)));
     }
     Ok(reader.value(0)?.map(|value| (Ok(value), reader.at)))
+}
+
+/// Returns the grant at the front of a buffer, if it is written as Redstart writes it and is there as a whole.
+///
+/// It is what almost every lock is answered with; anything else is left to [`parse`].
+pub(crate) fn parse_grant(bytes: &[u8]) -> Option<(Verdict, usize)> {
+    const GRANTED: &[u8] = b"*8\r\n$6\r\nstatus\r\n$7\r\ngranted\r\n$5\r\ntoken\r\n:";
+    let mut reader = Reader { bytes, at: GRANTED.len() };
+    if !bytes.starts_with(GRANTED) {
+        return None;
+    }
+    let token = reader.whole()?;
+    reader.skip(b"$5\r\nlease\r\n:")?;
+    reader.whole()?;
+    reader.skip(b"$6\r\nwaited\r\n:")?;
+    let waited = Duration::from_millis(reader.whole()?);
+    Some((Verdict::Granted { token, waited }, reader.at))
 }
 
 struct Reader<'b> {
@@ -66,6 +87,30 @@ impl<'b> Reader<'b> {
             },
             kind => return Err(format!("a reply of an unknown type: {:?}", char::from(kind))),
         }))
+    }
+
+    /// Goes over what stands there, if it does.
+    fn skip(&mut self, what: &[u8]) -> Option<()> {
+        let stands = self.bytes[self.at..].starts_with(what);
+        self.at += what.len();
+        stands.then_some(())
+    }
+
+    /// Returns the whole number that the line is.
+    fn whole(&mut self) -> Option<u64> {
+        let mut number = 0_u64;
+        for byte in self.bytes.get(self.at..)? {
+            self.at += 1;
+            match byte {
+                b'0'..=b'9' => number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
+                b'\r' if self.bytes.get(self.at) == Some(&b'\n') => {
+                    self.at += 1;
+                    return Some(number);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Returns the rest of the line.
@@ -122,6 +167,22 @@ mod tests {
         assert_eq!(parse(wire), Ok(Some((Ok(value), wire.len()))));
         let two = b"-NOTHELD no\r\n:1\r\n";
         assert_eq!(parse(two), Ok(Some((Err("NOTHELD no".into()), 13))));
+    }
+
+    #[test]
+    fn a_grant_is_read_at_once_when_it_is_there_as_a_whole() {
+        let wire = b"*8\r\n$6\r\nstatus\r\n$7\r\ngranted\r\n$5\r\ntoken\r\n:462\r\n$5\r\nlease\r\n:30000\r\n$6\r\nwaited\r\n:17\r\n";
+        for end in 0..wire.len() {
+            assert_eq!(parse_grant(&wire[..end]), None, "{end}");
+        }
+        let granted = Verdict::Granted { token: 462, waited: Duration::from_millis(17) };
+        assert_eq!(parse_grant(wire), Some((granted, wire.len())));
+        let (value, length) = parse(wire).unwrap().unwrap();
+        assert_eq!(length, wire.len());
+        assert!(matches!(
+            crate::backend::native::verdict(&value.unwrap()),
+            Ok(Verdict::Granted { token: 462, .. })
+        ));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Renewals {
     pub(crate) fn schedule(self: &Arc<Self>, held: &Arc<Held>) {
         let mut state = self.lock();
         let mut due = held.due();
-        if !held.is_held() {
+        if !held.goes_on() {
             return;
         }
         let at = held.terms.renew_at(held.valid_until());

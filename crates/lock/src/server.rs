@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use crate::backend::portable::{Call, CompareDelete, Script};
 use crate::backend::{BackendKind, Request, Trouble, Verdict, native, portable};
 use crate::wakeup::Wakeups;
-use crate::wire::Wire;
+use crate::wire::{Pending, Wire};
 
 /// How many connections that nobody waits on are kept.
 const IDLE_CONNECTIONS: usize = 16;
@@ -206,6 +206,15 @@ impl Server {
         answer
     }
 
+    /// Sends LOCK.ACQUIRE on a connection, giving the connection up where that fails.
+    async fn lock_on(&self, link: &Link, time: Duration, command: &Cmd) -> Result<Verdict, Trouble> {
+        let verdict = link.wire.ask_for_lock(command, time).await;
+        if let Err(trouble) = &verdict {
+            self.give_up(link, trouble);
+        }
+        verdict
+    }
+
     /// Sends one request on the shared connection.
     pub(crate) async fn ask<T>(
         &self,
@@ -245,13 +254,13 @@ impl Server {
                 // The reply waits for replicas: on a connection of its own it holds nobody up.
                 let own = self.own_link().await?;
                 let time = request.lease + self.response_timeout;
-                let verdict = self.on(&own, time, &native::acquire(request, None), native::verdict).await?;
+                let verdict = self.lock_on(&own, time, &native::acquire(request, None)).await?;
                 self.keep(own);
                 verdict
             }
             BackendKind::Native => {
                 let command = native::acquire(request, None);
-                self.on(&link, self.response_timeout, &command, native::verdict).await?
+                self.lock_on(&link, self.response_timeout, &command).await?
             }
             BackendKind::Portable if request.replicas > 0 => self.acquire_replicated(request).await?,
             BackendKind::Portable => {
@@ -273,7 +282,7 @@ impl Server {
         if request.replicas > 0 {
             time += request.lease;
         }
-        self.on(link, time, &native::acquire(request, Some(wait)), native::verdict).await
+        self.lock_on(link, time, &native::acquire(request, Some(wait))).await
     }
 
     /// Takes a lock by script and gives it back unless enough replicas have it.
@@ -350,6 +359,14 @@ impl Server {
         }
     }
 
+    /// Has a lock given back without waiting for the answer, where nothing needs to be waited for before it is sent.
+    ///
+    /// What is asked for after this comes after it.
+    pub(crate) fn begin_release(&self, request: &Request, token: u64) -> Option<Pending<Value>> {
+        let link = lock(&self.shared).clone().filter(|link| link.kind == BackendKind::Native)?;
+        link.wire.send(&native::release(request, token), self.response_timeout).ok()
+    }
+
     /// Makes sure that an owner whose last request had no answer holds nothing.
     pub(crate) async fn settle(&self, request: &Request) -> Result<(), Trouble> {
         let link = self.link().await?;
@@ -376,7 +393,7 @@ impl Server {
                 // The same owner is told its token.
                 let command = native::acquire(&plain(request), None);
                 let time = request.lease + self.response_timeout;
-                let verdict = self.on(link, time, &command, native::verdict).await?;
+                let verdict = self.lock_on(link, time, &command).await?;
                 if let Verdict::Granted { token, .. } = verdict {
                     let command = native::release(request, token);
                     self.on(link, self.response_timeout, &command, native::released).await?;

@@ -26,8 +26,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use crate::backend::Trouble;
-use crate::parse::parse;
+use crate::backend::{Trouble, Verdict, native};
+use crate::parse::{parse, parse_grant};
 
 /// How much is read at a time.
 const CHUNK: usize = 1 << 14;
@@ -66,8 +66,48 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    answer: oneshot::Sender<Result<Value, Trouble>>,
+    answer: Answer,
     deadline: Instant,
+}
+
+/// Whoever waits, and for what.
+#[derive(Debug)]
+enum Answer {
+    Value(oneshot::Sender<Result<Value, Trouble>>),
+    /// The reply to LOCK.ACQUIRE: most often a grant, which is read without taking it to pieces.
+    Verdict(oneshot::Sender<Result<Verdict, Trouble>>),
+}
+
+impl Answer {
+    fn fail(self, trouble: Trouble) {
+        // Whoever has stopped waiting leaves the answer behind, here and below.
+        let _ = match self {
+            Answer::Value(answer) => answer.send(Err(trouble)).is_ok(),
+            Answer::Verdict(answer) => answer.send(Err(trouble)).is_ok(),
+        };
+    }
+
+    fn reply(self, reply: Result<Value, String>) {
+        let reply = reply.map_err(Trouble::of_words);
+        let _ = match self {
+            Answer::Value(answer) => answer.send(reply).is_ok(),
+            Answer::Verdict(answer) => answer.send(reply.and_then(|reply| native::verdict(&reply))).is_ok(),
+        };
+    }
+}
+
+/// A reply that is still to come.
+#[derive(Debug)]
+pub(crate) struct Pending<T>(oneshot::Receiver<Result<T, Trouble>>);
+
+impl<T> Pending<T> {
+    /// Waits for it; what the server refuses is trouble.
+    pub(crate) async fn reply(self) -> Result<T, Trouble> {
+        match self.0.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Trouble::Unreachable("the connection has ended".into())),
+        }
+    }
 }
 
 impl Shared {
@@ -83,8 +123,7 @@ impl Shared {
         state.out = Vec::new();
         drop(state);
         for waiting in waiting {
-            // Whoever has stopped waiting need not be told.
-            let _ = waiting.answer.send(Err(Trouble::Unreachable(reason.clone())));
+            waiting.answer.fail(Trouble::Unreachable(reason.clone()));
         }
     }
 }
@@ -136,23 +175,36 @@ impl Wire {
 
     /// Sends a request and waits for its reply; what the server refuses is trouble.
     pub(crate) async fn ask(&self, command: &Cmd, time: Duration) -> Result<Value, Trouble> {
+        self.send(command, time)?.reply().await
+    }
+
+    /// Sends LOCK.ACQUIRE and waits for what comes of it.
+    pub(crate) async fn ask_for_lock(&self, command: &Cmd, time: Duration) -> Result<Verdict, Trouble> {
+        let (answer, reply) = oneshot::channel();
+        self.enqueue(command, Answer::Verdict(answer), time)?;
+        Pending(reply).reply().await
+    }
+
+    /// Has a request sent, behind all that were sent before.
+    pub(crate) fn send(&self, command: &Cmd, time: Duration) -> Result<Pending<Value>, Trouble> {
+        let (answer, reply) = oneshot::channel();
+        self.enqueue(command, Answer::Value(answer), time)?;
+        Ok(Pending(reply))
+    }
+
+    fn enqueue(&self, command: &Cmd, answer: Answer, time: Duration) -> Result<(), Trouble> {
         let shared = &self.0.0;
-        let reply = {
-            let mut state = shared.lock();
-            if let Some(reason) = &state.ended {
-                return Err(Trouble::Unreachable(reason.clone()));
-            }
-            command.write_packed_command(&mut state.out);
-            let (answer, reply) = oneshot::channel();
-            let deadline = Instant::now().checked_add(time).unwrap_or_else(|| Instant::now() + FAR);
-            state.waiting.push_back(Waiting { answer, deadline });
-            reply
-        };
-        shared.driver.wake();
-        match reply.await {
-            Ok(answer) => answer,
-            Err(_) => Err(Trouble::Unreachable("the connection has ended".into())),
+        let mut state = shared.lock();
+        if let Some(reason) = &state.ended {
+            return Err(Trouble::Unreachable(reason.clone()));
         }
+        command.write_packed_command(&mut state.out);
+        let now = Instant::now();
+        let deadline = now.checked_add(time).unwrap_or(now + FAR);
+        state.waiting.push_back(Waiting { answer, deadline });
+        drop(state);
+        shared.driver.wake();
+        Ok(())
     }
 }
 
@@ -254,12 +306,24 @@ impl Driver {
         }
         let mut at = 0;
         let mut state = self.shared.lock();
-        while let Some((reply, length)) = parse(&self.read[at..]).map_err(io::Error::other)? {
+        while at < self.read.len() {
+            let rest = &self.read[at..];
+            let grant = match state.waiting.front() {
+                Some(Waiting { answer: Answer::Verdict(_), .. }) => parse_grant(rest),
+                _ => None,
+            };
+            if let Some((grant, length)) = grant {
+                at += length;
+                if let Some(Waiting { answer: Answer::Verdict(answer), .. }) = state.waiting.pop_front() {
+                    let _ = answer.send(Ok(grant));
+                }
+                continue;
+            }
+            let Some((reply, length)) = parse(rest).map_err(io::Error::other)? else { break };
             at += length;
             let waiting = state.waiting.pop_front();
             let waiting = waiting.ok_or_else(|| io::Error::other("a reply that nobody has asked for"))?;
-            // Whoever has stopped waiting leaves its reply behind.
-            let _ = waiting.answer.send(reply.map_err(Trouble::of_words));
+            waiting.answer.reply(reply);
         }
         drop(state);
         self.read.drain(..at);

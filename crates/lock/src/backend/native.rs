@@ -16,8 +16,9 @@ use super::{Request, Trouble, Verdict, integer, text, unexpected, unsigned};
 use crate::error::Holder;
 
 pub(crate) fn acquire(request: &Request, wait: Option<Duration>) -> Cmd {
-    let mut command = cmd("LOCK.ACQUIRE");
-    command.arg(&request.key).arg(&request.owner).arg("LEASE").arg(request.lease_ms());
+    let length = request.key.len() + request.owner.len() + request.meta.as_ref().map_or(0, String::len);
+    let mut command = Cmd::with_capacity(11, length + 96);
+    command.arg("LOCK.ACQUIRE").arg(&request.key).arg(&request.owner).arg("LEASE").arg(request.lease_ms());
     if let Some(wait) = wait {
         command.arg("WAIT").arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     }
@@ -37,8 +38,8 @@ pub(crate) fn renew(request: &Request, token: u64) -> Cmd {
 }
 
 pub(crate) fn release(request: &Request, token: u64) -> Cmd {
-    let mut command = cmd("LOCK.RELEASE");
-    command.arg(&request.key).arg(&request.owner).arg(token);
+    let mut command = Cmd::with_capacity(4, request.key.len() + request.owner.len() + 32);
+    command.arg("LOCK.RELEASE").arg(&request.key).arg(&request.owner).arg(token);
     command
 }
 
