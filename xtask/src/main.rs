@@ -44,6 +44,8 @@ cargo xtask replicate [--minutes N] [--only WORDS] [--seed N] [--ours CMD]
 cargo xtask sentinel [--rounds N] [--seed N] [--ours CMD]    let Redis Sentinel fail three servers over
 cargo xtask promote [--rounds N] [--synchronous yes|no|wait] [--seed N] [--ours CMD]
                                                              lose the master, promote the best replica, count what is lost
+cargo xtask lock linearizable [--minutes N] [--only WORDS] [--seed N] [--ours CMD]
+                                                             one lock under every trouble, judged as a fenced mutex
 cargo xtask lock stale [--rounds N] [--ours CMD]             let a holder oversleep its lease and write on
 cargo xtask lock run-cut [--rounds N] [--ours CMD]           cut the network of redstart lock run, kill its processes
 cargo xtask lock promote [--rounds N] [--seed N] [--ours CMD]

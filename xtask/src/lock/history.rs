@@ -10,6 +10,8 @@
 //! best choice for all that follow, so one pass decides. A hold that ended by itself ends anywhere after its holder
 //! stopped relying on it; accepted writes lie between their hold's a and e, and so bring e no earlier than they began.
 
+use std::collections::BTreeMap;
+
 /// Nanoseconds on a clock that all clients share.
 pub(super) type Moment = u64;
 
@@ -39,60 +41,63 @@ pub(super) struct Write {
 pub(super) fn check(holds: &[Hold], writes: &[Write]) -> Result<(), String> {
     let mut holds: Vec<&Hold> = holds.iter().collect();
     holds.sort_by_key(|hold| (hold.token, hold.asked));
+    let mut by_token: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
+    for write in writes {
+        by_token.entry(write.token).or_default().push(write);
+    }
+    // The first grant of any newer token, for each of the holds.
+    let mut newer_from = vec![Moment::MAX; holds.len() + 1];
+    for (at, hold) in holds.iter().enumerate().rev() {
+        newer_from[at] = newer_from[at + 1].min(hold.granted);
+    }
     let mut free = 0;
     let mut before: Option<&Hold> = None;
-    for hold in &holds {
+    for (at, hold) in holds.iter().enumerate() {
+        let (client, token) = (hold.client, hold.token);
         if let Some(before) = before
-            && before.token == hold.token
+            && before.token == token
         {
             return Err(format!(
-                "token {} was granted to client {} and to client {}",
-                hold.token, before.client, hold.client
+                "token {token} was granted to client {} and to client {client}",
+                before.client
             ));
         }
         let taken = free.max(hold.asked);
         if taken > hold.granted {
             let before = before.map_or(0, |before| before.client);
             return Err(format!(
-                "client {} was granted token {} at {} while client {before} held the lock until {free} at least",
-                hold.client, hold.token, hold.granted
+                "client {client} was granted token {token} at {} while client {before} held the lock until {free} \
+                 at least",
+                hold.granted
             ));
         }
-        let written = writes.iter().filter(|write| write.accepted && write.token == hold.token);
-        let ended = written.map(|write| write.asked).fold(taken.max(hold.relied_until), Moment::max);
+        let mut ended = taken.max(hold.relied_until);
+        for write in by_token.remove(&token).unwrap_or_default() {
+            if write.accepted {
+                ended = ended.max(write.asked);
+                if newer_from[at + 1] < write.asked {
+                    return Err(format!(
+                        "a write with token {token} was accepted after a newer one was granted"
+                    ));
+                }
+            } else if hold.granted <= write.asked && write.answered < hold.relied_until {
+                return Err(format!("a write was refused to client {client}, who held token {token}"));
+            }
+        }
         if let Some(released) = hold.released
             && ended > released
         {
-            return Err(format!("client {} wrote under token {} after its release", hold.client, hold.token));
+            return Err(format!("client {client} wrote under token {token} after its release"));
         }
         free = ended;
         before = Some(hold);
     }
-    for write in writes.iter().filter(|write| write.accepted) {
-        if !holds.iter().any(|hold| hold.token == write.token) {
-            return Err(format!("a write with token {} was accepted, which was never granted", write.token));
+    match by_token.values().flatten().find(|write| write.accepted) {
+        Some(write) => {
+            Err(format!("a write with token {} was accepted, which was never granted", write.token))
         }
-        if let Some(newer) = holds.iter().find(|hold| hold.token > write.token && hold.granted < write.asked)
-        {
-            return Err(format!(
-                "a write with token {} was accepted after token {} had been granted to client {}",
-                write.token, newer.token, newer.client
-            ));
-        }
+        None => Ok(()),
     }
-    for write in writes.iter().filter(|write| !write.accepted) {
-        let held = holds.iter().find(|hold| hold.token == write.token);
-        if let Some(hold) = held
-            && hold.granted <= write.asked
-            && write.answered < hold.relied_until
-        {
-            return Err(format!(
-                "a write was refused to client {}, who held token {}",
-                hold.client, hold.token
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

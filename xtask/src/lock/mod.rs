@@ -10,6 +10,7 @@
 //! ```
 
 mod history;
+mod linearizable;
 mod promote;
 mod races;
 mod run_cut;
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 struct Options {
     rounds: u64,
+    minutes: f64,
+    /// Words that select what is played.
+    only: Vec<String>,
     seed: u64,
     /// The server's program and leading arguments.
     ours: Vec<String>,
@@ -37,11 +41,16 @@ struct Options {
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>, rounds: u64) -> Result<Options, String> {
-        let mut options = Options { rounds, seed: now_ns() % 1_000_000, ours: Vec::new() };
+        let mut options =
+            Options { rounds, minutes: 10.0, only: Vec::new(), seed: now_ns() % 1_000_000, ours: Vec::new() };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} takes a value"));
             match word.as_str() {
                 "--rounds" => options.rounds = number(&value()?)?,
+                "--minutes" => {
+                    options.minutes = value()?.parse().map_err(|_| "--minutes takes a number".to_string())?
+                }
+                "--only" => options.only = value()?.split_whitespace().map(str::to_string).collect(),
                 "--seed" => options.seed = number(&value()?)?,
                 "--ours" => options.ours = value()?.split_whitespace().map(str::to_string).collect(),
                 _ => return Err(format!("unknown option {word}")),
@@ -57,6 +66,7 @@ impl Options {
 /// Runs one of the chores; true when every promise was kept.
 pub(crate) fn run(mut words: impl Iterator<Item = String>) -> Result<bool, String> {
     match words.next().unwrap_or_default().as_str() {
+        "linearizable" => linearizable::run(words),
         "stale" => stale::run(words),
         "promote" => promote::run(words),
         "races" => races::run(words),
