@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Reply, ServerProcess};
 
-use super::{Answer, Options, acquire, field, open, whole};
+use super::{Answer, Options, acquire, open, whole};
 use crate::durability::clients::Connection;
 
 const LEASE: Duration = Duration::from_millis(120);
@@ -214,15 +214,16 @@ pub(super) fn hold(words: impl Iterator<Item = String>) -> Result<bool, String> 
     let way = if way == "plain" { Way::Plain } else { Way::Guarded };
     let mut connection = open(address)?;
     let token = take(&mut connection, way, key, "holder", Duration::from_secs(5))?;
-    println!("{token}");
+    // From here on it may be stopped at any moment.
     let mut last = Instant::now();
+    println!("{token}");
     loop {
         // A task that is busy: it does not look at its clock between two writes.
         std::thread::sleep(Duration::from_millis(1));
-        if last.elapsed() > 2 * LEASE {
+        let before = std::mem::replace(&mut last, Instant::now());
+        if last.duration_since(before) > 2 * LEASE {
             break;
         }
-        last = Instant::now();
         write(&mut connection, way, key, token)?;
         if way == Way::Guarded {
             connection.reply(&["LOCK.RENEW", key, "holder", &token.to_string()])?;
@@ -240,6 +241,7 @@ pub(super) fn hold(words: impl Iterator<Item = String>) -> Result<bool, String> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::field;
     use super::*;
 
     #[test]
