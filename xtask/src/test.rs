@@ -141,13 +141,19 @@ fn has(program: &str) -> bool {
     found.is_ok()
 }
 
+/// Returns this program. `cargo test` may have built it anew, with the features that all members ask for together.
+fn own() -> Command {
+    let path = std::env::current_exe().expect("a running program has a path");
+    let path = path.to_string_lossy();
+    Command::new(path.trim_end_matches(" (deleted)"))
+}
+
 fn oracle(arguments: &[&str]) -> Count {
     if arguments.is_empty() && !has("redis-server") {
         return Count::skipped("no redis-server here to compare with");
     }
-    let own = std::env::current_exe().expect("a running program has a path");
     let ours = format!("{OURS} server");
-    let mut command = Command::new(own);
+    let mut command = own();
     command.arg("oracle");
     if !arguments.is_empty() {
         command.args(["--ours", &ours]);
@@ -165,8 +171,7 @@ fn coverage() -> Count {
     if !has("redis-server") {
         return Count::skipped("no redis-server here to compare the command table with");
     }
-    let own = std::env::current_exe().expect("a running program has a path");
-    Count::of(succeeds(Command::new(own).args(["coverage", "--ours", &format!("{OURS} server")])))
+    Count::of(succeeds(own().args(["coverage", "--ours", &format!("{OURS} server")])))
 }
 
 fn server() -> Option<ServerProcess> {

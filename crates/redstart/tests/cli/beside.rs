@@ -155,7 +155,6 @@ fn options_mean_the_same() {
             "? config get",
             "help nosuch",
             "QUIT",
-            "-r 2 QUIT",
         ] {
             compare(&server, &folder, &words(line), "from the input\n");
         }

@@ -142,9 +142,20 @@ impl Server {
         self.connect().ask(request)
     }
 
+    /// As [`ask`](Server::ask), of a server that may not serve yet: its port may be anybody's until then.
     fn try_ask(&self, request: &str) -> Option<String> {
-        TcpStream::connect(self.address).ok()?;
-        Some(self.ask(request))
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let request = words::split(request).expect("balanced quotes");
+        stream.write_all(&words::encode(&request)).ok()?;
+        let (mut received, mut chunk) = (Vec::new(), [0; 1024]);
+        loop {
+            let length = stream.read(&mut chunk).ok().filter(|length| *length > 0)?;
+            received.extend_from_slice(&chunk[..length]);
+            if let Some((reply, _)) = Reply::parse(&received).ok()? {
+                return Some(reply.lines().iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "));
+            }
+        }
     }
 
     pub fn info(&self, field: &str) -> String {
