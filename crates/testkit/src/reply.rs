@@ -91,6 +91,19 @@ impl Reply {
         }
     }
 
+    /// Returns the number that a leaf's text is.
+    pub fn number(&self) -> Option<u64> {
+        std::str::from_utf8(self.text()?).ok()?.parse().ok()
+    }
+
+    /// Returns the value of a name in a map, or in a list of names and values.
+    pub fn field(&self, name: &str) -> Option<&Reply> {
+        self.elements().chunks(2).find_map(|pair| match pair {
+            [key, value] if key.text() == Some(name.as_bytes()) => Some(value),
+            _ => None,
+        })
+    }
+
     /// Returns the elements of an aggregate, and none for anything else.
     pub fn elements(&self) -> &[Reply] {
         match self {
@@ -216,6 +229,15 @@ fn length(text: &[u8]) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_found_in_a_list_of_pairs() {
+        let bytes = b"*4\r\n$6\r\nstatus\r\n$7\r\ngranted\r\n$5\r\ntoken\r\n:7\r\n";
+        let (reply, _) = Reply::parse(bytes).unwrap().unwrap();
+        assert_eq!(reply.field("token").and_then(Reply::number), Some(7));
+        assert_eq!(reply.field("status").and_then(Reply::number), None);
+        assert_eq!(reply.field("lease"), None);
+    }
 
     #[test]
     fn reads_and_writes_every_type() {

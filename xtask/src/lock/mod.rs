@@ -108,9 +108,9 @@ fn acquire(
     if reply.is_error() {
         return Ok(Answer::Refused);
     }
-    match field(&reply, "status").and_then(Reply::text) {
+    match reply.field("status").and_then(Reply::text) {
         Some(b"granted") => {
-            let number = |name: &str| whole(field(&reply, name)?);
+            let number = |name: &str| reply.field(name)?.number();
             match (number("token"), number("waited")) {
                 (Some(token), Some(waited)) => {
                     Ok(Answer::Granted { token, waited: Duration::from_millis(waited) })
@@ -120,18 +120,6 @@ fn acquire(
         }
         _ => Ok(Answer::Busy),
     }
-}
-
-/// Returns the value of a name in a map, or in a list of names and values.
-fn field<'r>(reply: &'r Reply, name: &str) -> Option<&'r Reply> {
-    reply.elements().chunks(2).find_map(|pair| match pair {
-        [key, value] if key.text() == Some(name.as_bytes()) => Some(value),
-        _ => None,
-    })
-}
-
-fn whole(reply: &Reply) -> Option<u64> {
-    std::str::from_utf8(reply.text()?).ok()?.parse().ok()
 }
 
 fn open(address: SocketAddr) -> Result<Connection, String> {

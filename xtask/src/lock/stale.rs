@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Reply, ServerProcess};
 
-use super::{Answer, Options, acquire, open, whole};
+use super::{Answer, Options, acquire, open};
 use crate::durability::clients::Connection;
 
 const LEASE: Duration = Duration::from_millis(120);
@@ -108,7 +108,7 @@ fn one_round(address: SocketAddr, way: Way, round: u64) -> Result<(u64, u64, boo
     let counts: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [accepted, refused] = counts[..] else { return Err(format!("the holder says {line}")) };
     let found = successor.reply(&["GET", &format!("data:{key}")])?;
-    Ok((accepted, refused, whole(&found) != Some(second)))
+    Ok((accepted, refused, found.number() != Some(second)))
 }
 
 /// Takes a lock, and returns the token; of a plain lock it is a number that the caller draws.
@@ -132,7 +132,7 @@ fn take(
                 let lease = LEASE.as_millis().to_string();
                 let set = connection.reply(&["SET", key, owner, "NX", "PX", &lease])?;
                 if set.text() == Some(b"OK") {
-                    return whole(&connection.reply(&["INCR", "tokens"])?).ok_or("no token".to_string());
+                    return connection.reply(&["INCR", "tokens"])?.number().ok_or("no token".to_string());
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -237,18 +237,4 @@ pub(super) fn hold(words: impl Iterator<Item = String>) -> Result<bool, String> 
     }
     println!("{accepted} {refused}");
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::field;
-    use super::*;
-
-    #[test]
-    fn a_field_is_found_in_a_list_of_pairs() {
-        let (reply, _) =
-            Reply::parse(b"*4\r\n$6\r\nstatus\r\n$7\r\ngranted\r\n$5\r\ntoken\r\n:7\r\n").unwrap().unwrap();
-        assert_eq!(field(&reply, "token").and_then(whole), Some(7));
-        assert_eq!(field(&reply, "lease"), None);
-    }
 }

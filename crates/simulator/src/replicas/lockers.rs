@@ -277,10 +277,10 @@ impl World {
             }
             return Ok(());
         }
-        let number_in = |name: &str| field(reply, name).and_then(Reply::text).and_then(whole);
+        let number_in = |name: &str| reply.field(name).and_then(Reply::number);
         match asked.what {
             What::Acquire => {
-                if field(reply, "status").and_then(Reply::text) != Some(b"granted") {
+                if reply.field("status").and_then(Reply::text) != Some(b"granted") {
                     self.tally.locks.busy += 1;
                     self.lockers[number].state = State::Idle;
                     return Ok(());
@@ -322,7 +322,7 @@ impl World {
             }
             What::Renew => {
                 self.tally.locks.renewed += 1;
-                let lease = reply.text().and_then(whole).unwrap_or(0);
+                let lease = reply.number().unwrap_or(0);
                 let locker = &mut self.lockers[number];
                 if let State::Holding { until, .. } = &mut locker.state
                     && asked.token == locker.token
@@ -401,16 +401,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Returns the value of a name in a map, or in a list of names and values.
-fn field<'r>(reply: &'r Reply, name: &str) -> Option<&'r Reply> {
-    reply.elements().chunks(2).find_map(|pair| match pair {
-        [key, value] if key.text() == Some(name.as_bytes()) => Some(value),
-        _ => None,
-    })
-}
-
-fn whole(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
