@@ -408,3 +408,26 @@ pub async fn guarded_commands_are_refused_once_the_lock_is_someone_elses(place: 
     assert!(!client.fence("resource", first.token()).await.unwrap());
     second.release().await.unwrap();
 }
+
+/// Hands the names of the scenes that take a place, and nothing else, to a macro that makes tests of them.
+macro_rules! on_any_server {
+    ($tests:ident) => {
+        $tests![
+            twenty_tasks_never_overlap_and_their_tokens_grow,
+            busy_comes_after_exactly_n_checks_with_one_record,
+            one_check_does_not_wait,
+            a_release_wakes_a_waiter_long_before_its_next_check,
+            a_held_lock_is_renewed_and_is_gone_two_leases_after_its_guard,
+            a_paused_server_loses_the_lock_and_the_holder_is_told_before_the_lease_ends,
+            a_task_is_stopped_when_its_lock_is_taken_away,
+            a_release_of_what_is_someone_elses_changes_nothing,
+            the_same_owner_gets_its_lock_again_with_the_same_token,
+            failures_of_the_task_come_through_and_are_recorded,
+            a_panic_gives_the_lock_back,
+            a_server_that_is_gone_is_unavailable_and_not_busy,
+            bad_input_is_refused_and_changes_nothing,
+            lost_replies_neither_deadlock_an_owner_with_itself_nor_leave_locks,
+        ];
+    };
+}
+pub(crate) use on_any_server;
