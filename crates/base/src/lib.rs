@@ -1,8 +1,9 @@
-//! Words every crate may use: time, numbers, patterns, checksums, hashes, seeded randomness, what disks are asked,
+//! Words every crate may use: time and the calendar, numbers, patterns, checksums, hashes, seeded randomness, what disks are asked,
 //! how important a log line is.
 
 #![forbid(unsafe_code)]
 
+pub mod calendar;
 pub mod crc64;
 pub mod disk;
 pub mod glob;

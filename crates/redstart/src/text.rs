@@ -1,5 +1,7 @@
 //! Numbers, lengths, times and keys, as people read them.
 
+use base::calendar::utc;
+
 /// Returns a number with its digits in groups of three.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -38,19 +40,7 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// Returns Unix time as a date and time of day in UTC.
 pub(crate) fn time(unix_secs: i64) -> String {
-    let (days, rest) = (unix_secs.div_euclid(86_400), unix_secs.rem_euclid(86_400));
-    // Days since the first of March of the year 0, in the 400 years after which the calendar repeats itself.
-    let since = i128::from(days) + 719_468;
-    let (era, day_of_era) = (since.div_euclid(146_097), since.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March on have 153 days in five.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    format!("{} UTC", utc(unix_secs))
 }
 
 /// Returns bytes of a key or of a damaged file as they can be shown on a terminal.
