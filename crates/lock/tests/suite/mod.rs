@@ -1,5 +1,5 @@
 //! What every backend is held to; included by the tests of this crate (redis-server) and of the binary (redstart).
-#![allow(dead_code, unreachable_pub)] // Each test binary uses a part.
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)] // Each test binary uses a part.
 
 pub mod lossy;
 pub mod scenes;
