@@ -12,6 +12,7 @@
 //! An offset counts all bytes of the stream before it. A replica is a cursor; bytes are never copied for one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use base::time::Instant;
@@ -157,6 +158,17 @@ impl Backlog {
         (self.start..=self.end).contains(&offset)
     }
 
+    /// Returns the offsets at which a replica may go on: no farther behind than it may stay.
+    pub fn resumable(&self, limit: &Limit) -> RangeInclusive<u64> {
+        self.start.max(self.end.saturating_sub(self.hard(limit)))..=self.end
+    }
+
+    /// Returns how far behind a reader is cut off at once.
+    fn hard(&self, limit: &Limit) -> u64 {
+        // What is kept anyway costs nothing: less than that is no reason to cut anybody off.
+        if limit.hard == 0 { u64::MAX } else { limit.hard.max(self.size) }
+    }
+
     /// Makes a link a reader from an offset on, which must be there.
     pub fn attach(&mut self, link: LinkId, offset: u64) {
         assert!(self.reaches(offset), "a reader begins where there are bytes");
@@ -201,8 +213,7 @@ impl Backlog {
 
     /// Returns the readers that are too far behind, with the bytes that they lack.
     pub fn overrun(&mut self, now: Instant, limit: &Limit) -> Vec<(LinkId, u64)> {
-        // What is kept anyway costs nothing: less than that is no reason to cut anybody off.
-        let hard = if limit.hard == 0 { u64::MAX } else { limit.hard.max(self.size) };
+        let hard = self.hard(limit);
         let soft = if limit.soft == 0 { u64::MAX } else { limit.soft };
         let mut cut = Vec::new();
         for (link, reader) in &mut self.readers {

@@ -405,7 +405,8 @@ impl Primary {
         self.line(LogLevel::Notice, format!("Replica {} asks for synchronization", feed.name()));
         self.outputs.push_back(Output::Attached(link));
         if let Some((id, asked)) = asked {
-            let range = self.backlog.as_ref().map(|backlog| backlog.start()..=backlog.end());
+            // Who lacks more than its link may owe would be cut off at once, and come back for the same.
+            let range = self.backlog.as_ref().map(|backlog| backlog.resumable(&self.settings.limit));
             match decide(&self.history, range, id, asked) {
                 Decision::Partial { from } => {
                     self.go_on(link, feed, from);

@@ -288,3 +288,25 @@ fn a_restarted_master_lets_those_go_on_who_have_no_more_than_its_file() {
     say(&mut primary, at(3), 2, &format!("PSYNC {old} 1051"));
     assert!(!sent(&wishes(&mut primary), 2).contains("CONTINUE"));
 }
+
+#[test]
+fn who_lacks_more_than_its_link_may_owe_takes_all_of_the_data() {
+    // Chunks are larger than either: the bytes are there.
+    for (hard, backlog_size, may_lack) in [(3_000, 600, 3_000), (600, 3_000, 3_000), (0, 600, 9_000)] {
+        let limit = Limit { hard, soft: 0, soft_for: Duration::ZERO };
+        let mut primary = primary(PrimarySettings { backlog_size, limit, ..PrimarySettings::default() });
+        bring_online(&mut primary, at(0), 1);
+        primary.closed(at(1).instant, LinkId(1));
+        write(&mut primary, at(2), may_lack);
+        let id = primary.history().id;
+        assert_eq!(say(&mut primary, at(3), 2, &format!("PSYNC {id} 1")), Answer::Nothing);
+        assert!(sent(&wishes(&mut primary), 2).starts_with("+CONTINUE"), "{may_lack} bytes may be lacked");
+        primary.cut_off_slow();
+        assert!(primary.is_replica(LinkId(2)), "it is not cut off for what it was granted");
+        primary.closed(at(4).instant, LinkId(2));
+        write(&mut primary, at(5), 1);
+        assert_eq!(say(&mut primary, at(6), 3, &format!("PSYNC {id} 1")), Answer::Nothing);
+        let goes_on = sent(&wishes(&mut primary), 3).starts_with("+CONTINUE");
+        assert_eq!((goes_on, primary.stats().partial_refused), (hard == 0, u64::from(hard != 0)));
+    }
+}
