@@ -536,7 +536,10 @@ impl Node {
             }
         }
         log.configure(now, settings);
+        // Data that is being replaced is not logged: the log begins anew when the other data is there.
+        let replaced = self.engine.server.persistence.loading().is_some();
         match (on, was_on) {
+            (true, false) if replaced => {}
             (true, false) => {
                 log.enable(now);
                 self.listen();

@@ -438,6 +438,27 @@ fn a_snapshot_of_old_data_does_not_outlive_a_full_sync() {
 }
 
 #[test]
+fn half_of_a_data_set_is_not_logged_whatever_is_configured_meanwhile() {
+    const REPLICA: [(&str, &str); 2] = [("appendonly", "yes"), ("repl-diskless-load", "on-empty-db")];
+    let mut rig = Rig::new(&[&[], &REPLICA]);
+    fill(&mut rig, 0, 40_000);
+    rig.room = 20_000;
+    assert_eq!(rig.ask(1, "REPLICAOF 127.0.0.1 1"), "+OK");
+    rig.pass(2);
+    assert!(rig.members[1].keys(0) > 0 && !rig.members[1].is_up(), "{:?}", rig.members[1].log);
+    assert_eq!(rig.ask(1, "CONFIG SET appendfsync always"), "+OK");
+    rig.pass(2);
+    assert!(!rig.members[1].logged("rewrite"), "{:?}", rig.members[1].log);
+    rig.wire_of(1).room = usize::MAX;
+    rig.pass(2);
+    assert!(rig.members[1].is_up() && rig.members[1].logged("AOF rewrite finished"));
+    rig.restart(1, true, &[("appendonly", "yes"), ("replicaof", "127.0.0.1 1")]);
+    rig.pass(2);
+    assert_eq!(rig.members[0].full_syncs(&rig), 1, "{:?}", rig.members[0].log);
+    rig.check_equal();
+}
+
+#[test]
 fn every_command_is_applied_once_wherever_the_link_breaks() {
     let mut rig = pair(&[], &[("appendonly", "yes")]);
     let lines = "SELECT 0\nINCR a\nMULTI\nINCR b\nSELECT 4\nINCR c\nEXEC\nINCR d\nAPPEND e 0123456789\nSELECT 2\nINCR f";

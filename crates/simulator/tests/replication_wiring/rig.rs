@@ -258,6 +258,8 @@ impl Rig {
     pub(crate) fn say(&mut self, index: usize, link: LinkId, lines: &str) {
         let bytes = encode(lines);
         let member = &mut self.members[index];
+        // CONFIG SET looks where the log is.
+        log_files::show(&member.host, &member.disk);
         member.node.handle_input(self.clock.now(), &member.host, link, &bytes);
     }
 
