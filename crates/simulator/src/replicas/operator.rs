@@ -14,8 +14,10 @@ use testkit::words;
 
 use super::World;
 use super::judge::{is_up, place};
+use super::member::Member;
 use super::plan::{host, number_of, port};
 use crate::disk::{Fault, Speed};
+use crate::log_files;
 
 /// When a server is to be told whom it follows.
 #[derive(Clone, Debug)]
@@ -150,13 +152,15 @@ impl World {
     /// Tells a server something, and hears no answer.
     pub(super) fn order(&mut self, member: usize, words: &[&str]) -> Result<(), String> {
         let now = self.now_at(member);
-        let Some(life) = &mut self.members[member].life else { return Ok(()) };
+        let Member { life: Some(life), disk, .. } = &mut self.members[member] else { return Ok(()) };
         if self.verbose {
             println!("{:>12} server {member} is told {}", now.instant.micros(), words.join(" "));
         }
         if life.node.engine.server.persistence.loading().is_some() {
             self.judge.may_go_back(member);
         }
+        // CONFIG SET looks where the log is.
+        log_files::show(&life.host, disk);
         let peer = Peer { addr: "10.2.0.1:40000".into(), fd: 7, ..Peer::default() };
         let id = life.node.open(now, peer);
         let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
