@@ -255,7 +255,7 @@ impl World {
             newest: lockers::newest(),
             offices: 0,
             traffic: Traffic::new(&mut rng, plan.expiry),
-            judge: Judge::new(clients::WRITERS),
+            judge: Judge::new(clients::WRITERS, verbose),
             transcript: Transcript::default(),
             tally: Tally { seeds: 1, ..Tally::default() },
             root: 0,

@@ -15,7 +15,9 @@ pub(super) const COUNTERS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     /// The data at a place in a history.
-    states: BTreeMap<(ReplId, u64), u64>,
+    states: BTreeMap<(ReplId, u64), Seen>,
+    /// Whether the data itself is kept, to tell where it differs.
+    keeps_data: bool,
     /// How far each history was written by its masters.
     written: BTreeMap<ReplId, u64>,
     /// The highest number of each counter that was acknowledged in the synchronous mode.
@@ -24,6 +26,14 @@ pub(super) struct Judge {
     read: BTreeMap<(usize, usize), (u64, ReplId)>,
     pub(super) compared: u64,
     pub(super) reads: u64,
+}
+
+/// The data of a server, as it was seen last at a place.
+#[derive(Debug)]
+struct Seen {
+    server: usize,
+    digest: u64,
+    data: Option<Shadow>,
 }
 
 /// Returns where a server is in its history, if it can say.
@@ -48,9 +58,9 @@ pub(super) fn is_up(node: &Node) -> bool {
 }
 
 impl Judge {
-    /// Returns a judge of so many counters.
-    pub(super) fn new(counters: usize) -> Judge {
-        Judge { acknowledged: vec![0; counters], ..Judge::default() }
+    /// Returns a judge of so many counters; `keeps_data` lets it tell where data differs.
+    pub(super) fn new(counters: usize, keeps_data: bool) -> Judge {
+        Judge { acknowledged: vec![0; counters], keeps_data, ..Judge::default() }
     }
 
     /// Looks at a server after it has done something; `closely` compares its data wherever it is.
@@ -81,24 +91,29 @@ impl Judge {
         if !closely && offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 != 0 {
             return Ok(());
         }
-        let digest = Shadow::digest_of(&node.engine.keyspace);
-        self.compare(number, id, offset, digest)?;
+        let keyspace = &node.engine.keyspace;
+        self.compare(number, (id, offset), keyspace)?;
         match replication.primary.history().second {
             Some(second) if second.offset == offset && replication.primary.history().id == id => {
-                self.compare(number, second.id, offset, digest)
+                self.compare(number, (second.id, offset), keyspace)
             }
             _ => Ok(()),
         }
     }
 
-    fn compare(&mut self, number: usize, id: ReplId, offset: u64, digest: u64) -> Result<(), String> {
+    fn compare(&mut self, server: usize, place: (ReplId, u64), keyspace: &Keyspace) -> Result<(), String> {
         self.compared += 1;
-        match self.states.insert((id, offset), digest) {
-            Some(other) if other != digest => {
-                Err(format!("server {number} has other data than others had at {offset} of {id}"))
-            }
-            _ => Ok(()),
+        let data = self.keeps_data.then(|| Shadow::of(keyspace));
+        let seen = Seen { server, digest: Shadow::digest_of(keyspace), data };
+        let (digest, (id, offset)) = (seen.digest, place);
+        let Some(before) = self.states.insert(place, seen).filter(|before| before.digest != digest) else {
+            return Ok(());
+        };
+        let mut problem = format!("server {server} has other data than others had at {offset} of {id}");
+        if let (Some(old), Some(Seen { data: Some(new), .. })) = (&before.data, self.states.get(&place)) {
+            problem += &format!("; server {} and it differ in {}", before.server, old.difference(new));
         }
+        Err(problem)
     }
 
     /// Notes a number that was acknowledged.
