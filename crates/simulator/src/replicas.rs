@@ -437,9 +437,9 @@ impl World {
             return Ok(());
         };
         let mut done = false;
-        if life.child.as_ref().and_then(Child::next_due).is_some_and(|due| due <= now.instant) {
+        if life.child_due().is_some_and(|due| due <= now.instant) {
             let pause = Duration::from_micros(1 + self.rng.below(self.plan.child_time / 8 + 1));
-            life.hear_child(now, &mut member.disk, &mut self.rng, pause);
+            life.hear_children(now, &mut member.disk, &mut self.rng, pause);
             done = true;
         }
         if let Some(loader) = &mut life.loader
@@ -693,6 +693,7 @@ impl World {
             }
             Effect::KillChild => life.child = None,
             Effect::NextPiece(_) => life.want_piece(),
+            Effect::DropPieces => life.drop_pieces(),
             Effect::Load => {
                 let piece = 1 + self.rng.below(3_000) as usize;
                 life.begin_loading(now.instant, piece);

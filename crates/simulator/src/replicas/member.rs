@@ -33,6 +33,8 @@ pub(super) struct Life {
     pub(super) node: Node,
     pub(super) host: VirtualHost,
     pub(super) child: Option<Child>,
+    /// A child that has ended, and has left pieces of its snapshot in the pipe; another may be at work meanwhile.
+    draining: Option<Child>,
     pub(super) loader: Option<Loader>,
     /// Who is at the other end of each of its links.
     pub(super) ends: BTreeMap<u32, End>,
@@ -62,8 +64,6 @@ pub(super) struct Child {
     pub(super) due: Instant,
     /// The next piece was asked for.
     wants: bool,
-    /// Its end was told of: what is left of it lies in the pipe.
-    told: bool,
     pub(super) fails: bool,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Child {
 const PIPE: usize = 4_096;
 
 impl Child {
-    /// Forks: the data is that of this moment.
+    /// Forks: the data is that of this moment. The error says why that cannot be.
     pub(super) fn fork(
         life: &mut Life,
         now: Now,
@@ -80,22 +80,16 @@ impl Child {
         rename_to: Option<String>,
         due: Instant,
     ) -> Result<(), String> {
+        if life.child.is_some() {
+            return Err("the server forks, and its last child is at work still".into());
+        }
         let mut bytes = Bytes::default();
         life.node
             .write_snapshot(now, 1 << 20, kind, &mut bytes, &mut |_| {})
             .map_err(|error| error.reason)?;
         life.node.forked(Duration::ZERO);
-        life.child = Some(Child {
-            kind,
-            path,
-            rename_to,
-            bytes: bytes.0,
-            at: 0,
-            due,
-            wants: false,
-            told: false,
-            fails: false,
-        });
+        life.child =
+            Some(Child { kind, path, rename_to, bytes: bytes.0, at: 0, due, wants: false, fails: false });
         Ok(())
     }
 
@@ -103,10 +97,19 @@ impl Child {
         matches!(self.kind, Snapshot::Replicas { diskless: true, .. })
     }
 
-    /// Returns when something is to be heard of it.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let idle = self.in_pieces() && !self.wants && (self.told || self.bytes.len() - self.at > PIPE);
+    /// Returns when something is to be heard of it, while it is at work.
+    fn next_due(&self) -> Option<Instant> {
+        let idle = self.in_pieces() && !self.wants && self.bytes.len() - self.at > PIPE;
         (!idle || self.fails).then_some(self.due)
+    }
+
+    /// Takes the next piece of its snapshot; an empty one when there is none left.
+    fn piece(&mut self, rng: &mut Rng) -> Vec<u8> {
+        self.wants = false;
+        let left = &self.bytes[self.at..];
+        let piece = left[..left.len().min(1 + rng.below(PIPE as u64) as usize)].to_vec();
+        self.at += piece.len();
+        piece
     }
 }
 
@@ -121,45 +124,69 @@ pub(super) struct Loader {
 impl Life {
     /// Asks for the next piece of the snapshot.
     pub(super) fn want_piece(&mut self) {
-        if let Some(child) = &mut self.child {
+        if let Some(child) = self.draining.as_mut().or(self.child.as_mut()) {
             child.wants = true;
         }
     }
 
-    /// Takes what a child has to say; `pause` is how long it then takes for more.
-    pub(super) fn hear_child(&mut self, now: Now, disk: &mut VirtualDisk, rng: &mut Rng, pause: Duration) {
-        let Some(child) = &mut self.child else { return };
+    /// Throws away what is left of a snapshot in pieces.
+    pub(super) fn drop_pieces(&mut self) {
+        self.draining = None;
+    }
+
+    /// Returns when something is to be heard of a child, or of what one has left.
+    pub(super) fn child_due(&self) -> Option<Instant> {
+        let child = self.child.as_ref().and_then(Child::next_due);
+        child.into_iter().chain(self.piece_due()).min()
+    }
+
+    /// Returns when the next piece comes that a child has left.
+    fn piece_due(&self) -> Option<Instant> {
+        self.draining.as_ref().filter(|child| child.wants).map(|child| child.due)
+    }
+
+    /// Takes what is due of children; `pause` is how long it then takes for more.
+    pub(super) fn hear_children(&mut self, now: Now, disk: &mut VirtualDisk, rng: &mut Rng, pause: Duration) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now.instant);
+        if is_due(self.piece_due())
+            && let Some(child) = &mut self.draining
+        {
+            child.due = now.instant + pause;
+            let piece = child.piece(rng);
+            if piece.is_empty() {
+                self.draining = None;
+            }
+            self.node.snapshot_piece(now, piece);
+        }
+        if is_due(self.child.as_ref().and_then(Child::next_due)) {
+            self.hear_child(now, disk, rng, pause);
+        }
+    }
+
+    /// Takes what the child that is at work has to say.
+    fn hear_child(&mut self, now: Now, disk: &mut VirtualDisk, rng: &mut Rng, pause: Duration) {
+        let Some(mut child) = self.child.take() else { return };
         child.due = now.instant + pause;
         let written = Written { bytes: child.bytes.len() as u64, copied: 0 };
         if child.fails {
-            let child = self.child.take();
-            if let Some(child) = child.filter(|child| !child.told) {
-                if !child.in_pieces() {
-                    disk.abandon(&child.path, &child.bytes[..child.bytes.len() / 2]);
-                }
-                self.node.snapshot_done(now, Err("the child was killed".into()));
+            if !child.in_pieces() {
+                disk.abandon(&child.path, &child.bytes[..child.bytes.len() / 2]);
             }
-            return;
+            return self.node.snapshot_done(now, Err("the child was killed".into()));
         }
         if !child.in_pieces() {
             let result = disk.save(&child.path, child.rename_to.as_deref(), &child.bytes);
-            self.child = None;
             let result = result.map(|()| written).map_err(|error| error.to_string());
             return self.node.snapshot_done(now, result);
         }
         let left = child.bytes.len() - child.at;
-        if !child.told && left <= PIPE && (left == 0 || rng.below(2) == 0) {
-            child.told = true;
+        if left <= PIPE && (left == 0 || rng.below(2) == 0) {
+            self.draining = Some(child);
             return self.node.snapshot_done(now, Ok(written));
         }
-        if child.wants {
-            child.wants = false;
-            let count = left.min(1 + rng.below(PIPE as u64) as usize);
-            let piece = child.bytes[child.at..child.at + count].to_vec();
-            child.at += count;
-            if piece.is_empty() && child.told {
-                self.child = None;
-            }
+        let piece = child.wants.then(|| child.piece(rng));
+        self.child = Some(child);
+        if let Some(piece) = piece {
             self.node.snapshot_piece(now, piece);
         }
     }
@@ -232,6 +259,7 @@ impl Member {
             node,
             host,
             child: None,
+            draining: None,
             loader: None,
             ends: BTreeMap::new(),
             tended: Instant::ZERO,
@@ -257,8 +285,10 @@ impl Member {
     /// Returns when the server has something to do.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let Some(life) = &self.life else { return self.restart_at };
-        let child = life.child.as_ref().and_then(Child::next_due);
         let loader = life.loader.as_ref().map(|loader| loader.due);
-        [life.node.poll_timeout(), self.disk.poll_timeout(), child, loader].into_iter().flatten().min()
+        [life.node.poll_timeout(), self.disk.poll_timeout(), life.child_due(), loader]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
