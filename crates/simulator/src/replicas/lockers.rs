@@ -382,6 +382,8 @@ impl World {
 
     /// Checks, when nobody has renewed anything for long, that every lock can be had.
     pub(super) fn locks_are_free(&mut self) -> Result<(), String> {
+        // A grant that waits for replicas and their disks may be told later than a short lease ends.
+        self.plan.lease = LEASE_MAX;
         for number in 0..self.lockers.len().min(LOCKS) {
             let index = self.lockers[number].client;
             self.hang_up(index)?;
