@@ -93,9 +93,8 @@ fn guard(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
 /// Counts a refusal and returns it.
 fn fenced(cx: &mut Cx<'_>, key: &[u8], token: u64, text: &'static str) -> Error {
     let (db, book) = (cx.keys.db, &mut cx.server.locks.book);
-    book.count(db, key, |figures| figures.fenced += 1);
     let event = Event { at_ms: cx.now.unix_ms(), what: What::Fenced, owner: Box::default(), token };
-    book.note(db, key, event);
+    book.note(db, key, event, |figures| figures.fenced += 1);
     Error::text(text)
 }
 

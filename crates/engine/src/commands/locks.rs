@@ -258,13 +258,13 @@ fn grant(
     });
     let (db, locks) = (cx.keys.db, &mut cx.server.locks);
     locks.index.set(db, wish.key, Some(lease_end(cx.now, wish.lease)));
-    locks.book.count(db, wish.key, |figures| {
+    let event = Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token };
+    locks.book.note(db, wish.key, event, |figures| {
         figures.acquires += 1;
         if let Some(ms) = waited {
             figures.waited(ms);
         }
     });
-    locks.book.note(db, wish.key, Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token });
     let waited = waited.unwrap_or(0);
     let key = wish.key.into();
     let grant = Grant { key, token, lease: wish.lease, waited, replicas: wish.replicas, kind };

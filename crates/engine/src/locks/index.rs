@@ -1,23 +1,23 @@
 //! When each lock's lease ends. A hint beside the keyspace: what the key holds decides, and is looked at each time.
 //!
 //! ```text
-//! order   {(hash, place)}            to find a lock by its key
+//! places  {hash of key: place}       to find a lock by its key
 //! slots   [key, db, deadline, rank]  at their places, which are used again
 //! heap    [place]                    by deadline; a slot knows its rank
 //! ```
 //!
 //! A lock takes some hundred bytes here, its key included.
 
-use std::collections::BTreeSet;
-
 use base::hash::HashSeed;
 use base::time::Instant;
+
+use super::places::{Places, reserve};
 
 /// The leases of all locks of a server.
 #[derive(Debug)]
 pub struct Index {
     seed: HashSeed,
-    order: BTreeSet<(u64, u32)>,
+    places: Places,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Places of slots whose deadline is known, the earliest in front.
@@ -36,24 +36,26 @@ struct Slot {
     deadline: Instant,
 }
 
+/// Slots that are kept where no lock is left: the next one may come at once.
+const KEPT: usize = 64;
 const FREE: u32 = u32::MAX;
 const NEVER: u32 = u32::MAX;
 
 impl Index {
     /// Returns an index of no locks.
     pub fn new(seed: HashSeed) -> Index {
-        let (order, slots, free, heap) = Default::default();
-        Index { seed, order, slots, free, heap, swept: 0 }
+        let (places, slots, free, heap) = Default::default();
+        Index { seed, places, slots, free, heap, swept: 0 }
     }
 
     /// Returns how many locks there are.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.places.len()
     }
 
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.places.is_empty()
     }
 
     /// Returns a lock's deadline: `None` if it is not known here, `Some(None)` if its lease does not run.
@@ -76,7 +78,7 @@ impl Index {
             Some(at) => {
                 self.slots[place as usize].deadline = at;
                 let rank = if rank == NEVER {
-                    reserve(&mut self.heap);
+                    reserve(&mut self.heap, 1);
                     self.heap.push(place);
                     self.heap.len() - 1
                 } else {
@@ -95,15 +97,14 @@ impl Index {
     }
 
     fn remove_at(&mut self, place: u32) {
-        let hash = self.hash(self.slots[place as usize].db, &self.slots[place as usize].key);
-        self.order.remove(&(hash, place));
+        self.places.remove(self.seed.hash(&self.slots[place as usize].key), place);
         let rank = self.slots[place as usize].rank;
         if rank != NEVER {
             self.leave_heap(rank as usize);
         }
         let slot = &mut self.slots[place as usize];
         (slot.db, slot.key) = (FREE, Box::default());
-        if self.order.is_empty() {
+        if self.places.is_empty() && self.slots.len() > KEPT {
             self.clear();
         } else {
             self.free.push(place);
@@ -149,8 +150,10 @@ impl Index {
 
     /// Forgets the locks of a database.
     pub fn clear_db(&mut self, db: usize) {
-        let places = 0..self.slots.len() as u32;
-        for place in places {
+        if self.slots.iter().all(|slot| slot.db == db as u32 || slot.db == FREE) {
+            return self.clear();
+        }
+        for place in 0..self.slots.len() as u32 {
             if self.slots.get(place as usize).is_some_and(|slot| slot.db == db as u32) {
                 self.remove_at(place);
             }
@@ -166,19 +169,15 @@ impl Index {
                 db => db as u32,
             };
         }
-        let used = self.slots.iter().zip(0..).filter(|(slot, _)| slot.db != FREE);
-        self.order = used.map(|(slot, place)| (self.hash(slot.db, &slot.key), place)).collect();
     }
 
-    fn hash(&self, db: u32, key: &[u8]) -> u64 {
-        self.seed.hash(key).wrapping_add(u64::from(db))
-    }
-
+    #[inline]
     fn find(&self, db: usize, key: &[u8]) -> Option<u32> {
-        let hash = self.hash(db as u32, key);
-        let same = self.order.range((hash, 0)..=(hash, u32::MAX));
-        same.map(|(_, place)| *place).find(|place| {
-            let slot = &self.slots[*place as usize];
+        if self.places.is_empty() {
+            return None;
+        }
+        self.places.find(self.seed.hash(key), |place| {
+            let slot = &self.slots[place as usize];
             slot.db as usize == db && *slot.key == *key
         })
     }
@@ -191,13 +190,13 @@ impl Index {
                 place
             }
             None => {
-                reserve(&mut self.slots);
+                reserve(&mut self.slots, 1);
                 self.slots.push(slot);
                 self.slots.len() as u32 - 1
             }
         };
-        let hash = self.hash(db as u32, key);
-        self.order.insert((hash, place));
+        let (seed, slots) = (self.seed, &self.slots);
+        self.places.insert(seed.hash(key), place, |place| seed.hash(&slots[place as usize].key));
         place
     }
 
@@ -241,13 +240,6 @@ impl Index {
 
 /// Locks that are looked at each time for whether they are still there: twice as many as come in between.
 const SWEPT: usize = 2;
-
-/// Makes room for one more, by an eighth: doubling would cost each lock as much again.
-fn reserve<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(16.max(list.len() / 8));
-    }
-}
 
 #[cfg(test)]
 mod tests {

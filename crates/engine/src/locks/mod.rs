@@ -9,6 +9,7 @@ pub mod book;
 pub mod graph;
 pub mod index;
 pub mod json;
+mod places;
 pub mod queue;
 pub mod record;
 pub mod serve;
@@ -94,7 +95,7 @@ impl Locks {
         Locks {
             tokens: Tokens::default(),
             index: Index::new(seed),
-            book: Book::default(),
+            book: Book::new(seed),
             loaded: Vec::new(),
             serving: None,
             restarts: false,
@@ -182,7 +183,8 @@ impl Server {
     /// Notes that a holder has no lock any more.
     pub(crate) fn lock_ended(&mut self, db: usize, key: &[u8], record: &Record, what: What, now: Now) {
         let held = record.held_ms(now.unix_ms());
-        self.locks.book.count(db, key, |figures| {
+        let event = Event { at_ms: now.unix_ms(), what, owner: record.owner.clone(), token: record.token };
+        self.locks.book.note(db, key, event, |figures| {
             match what {
                 What::Released => figures.releases += 1,
                 What::Expired => figures.expired += 1,
@@ -190,8 +192,6 @@ impl Server {
             }
             figures.held(held);
         });
-        let event = Event { at_ms: now.unix_ms(), what, owner: record.owner.clone(), token: record.token };
-        self.locks.book.note(db, key, event);
     }
 
     /// Forgets a lock that is not in the keyspace any more: some command has deleted it, or put something in its place.
@@ -202,9 +202,8 @@ impl Server {
         let page = self.locks.book.find(db, key);
         let last = page.and_then(|page| page.events.iter().find(|event| event.what == What::Granted));
         let (owner, token) = last.map(|event| (event.owner.clone(), event.token)).unwrap_or_default();
-        self.locks.book.count(db, key, |figures| figures.forced += 1);
         let event = Event { at_ms: now.unix_ms(), what: What::Deleted, owner, token };
-        self.locks.book.note(db, key, event);
+        self.locks.book.note(db, key, event, |figures| figures.forced += 1);
     }
 
     /// Takes note of an entry that is about to be at a key, if it is a lock or a fence: its token was seen, its lease begins.

@@ -128,9 +128,8 @@ impl Server {
                     // It is free, and will be another's who came earlier.
                     _ => self.promised(db, &key, &owner),
                 };
-                self.locks.book.count(db, &key, |figures| figures.timeouts += 1);
                 let event = Event { at_ms: now.unix_ms(), what: What::TimedOut, owner, token: 0 };
-                self.locks.book.note(db, &key, event);
+                self.locks.book.note(db, &key, event, |figures| figures.timeouts += 1);
                 self.unblock(id, |out, _| busy.reply(out));
             }
             LockWait::Granted(grant) => {
