@@ -54,8 +54,9 @@ pub struct Waiting {
     pub(crate) locks: Queues,
     /// Those who wait for replicas, or for the log.
     acks: BTreeSet<SessionId>,
-    /// Keys that changed while somebody waits for them, in order.
+    /// Keys that changed while somebody waits for them, in order, and the same by database.
     ready: VecDeque<(usize, Box<[u8]>)>,
+    is_ready: BTreeMap<usize, BTreeSet<Box<[u8]>>>,
     count: usize,
 }
 
@@ -142,8 +143,12 @@ impl Waiting {
     pub fn signal(&mut self, db: usize, key: &[u8]) {
         // Every write comes here while anybody waits for anything: what nobody waits for costs no allocation.
         let waited = self.queues.get(&db).is_some_and(|queues| queues.contains_key(key));
-        if (waited || self.locks.has(db, key)) && !self.ready.iter().any(|(d, k)| *d == db && **k == *key) {
-            self.ready.push_back((db, key.into()));
+        if waited || self.locks.has(db, key) {
+            let is_ready = self.is_ready.entry(db).or_default();
+            if !is_ready.contains(key) {
+                is_ready.insert(key.into());
+                self.ready.push_back((db, key.into()));
+            }
         }
     }
 
@@ -173,6 +178,9 @@ impl Waiting {
     /// Returns the next changed key with those who wait for it, first come first.
     pub fn next_ready(&mut self) -> Option<Ready> {
         let (db, key) = self.ready.pop_front()?;
+        if let Some(is_ready) = self.is_ready.get_mut(&db) {
+            is_ready.remove(&key);
+        }
         let queue = self.queues.get(&db).and_then(|queues| queues.get(&key));
         let waiting = queue.map(|queue| queue.iter().copied().collect()).unwrap_or_default();
         Some(Ready { db, key, waiting })
