@@ -101,6 +101,7 @@ fn fenced(cx: &mut Cx<'_>, key: &[u8], token: u64, text: &'static str) -> Error 
 /// Lets a token pass unless a newer one was seen.
 fn fence(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     const RANGE: Error = Error::text("ERR invalid token, it must be between 1 and 9007199254740991");
+    const NEVER_GIVEN: Error = Error::text("ERR invalid token, it is far ahead of any that was granted");
     let resource = args.key()?;
     let token = args.int_in(1..=TOKENS_END as i64 - 1, RANGE)? as u64;
     args.end()?;
@@ -114,6 +115,9 @@ fn fence(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
         return Err(fenced(cx, resource, token, "FENCED A newer token was seen"));
     }
     if token > newest {
+        if !cx.server.locks.tokens.may_be_given(token, cx.now.unix_ms()) {
+            return Err(NEVER_GIVEN);
+        }
         cx.server.locks.tokens.see(token);
         let (limits, seed, text) =
             (limits(cx.keys.space.limits), cx.keys.space.seed, IntText::new(token as i64));

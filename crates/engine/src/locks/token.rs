@@ -44,6 +44,15 @@ const GRANT_BITS: u32 = 14;
 /// Tokens that an epoch leaves for grants that were lost.
 const LOST: u64 = 1 << 24;
 
+/// How far a token that was not seen yet may be ahead of those which were, and of the clock: by 49 days.
+const AHEAD: u64 = 1 << (32 + GRANT_BITS);
+
+/// Returns the first token of an epoch that begins now, where none of those behind it was seen.
+fn by_clock(unix_ms: i64) -> u64 {
+    let clock = u64::try_from(unix_ms.saturating_sub(EPOCHS_BEGIN)).unwrap_or(0);
+    clock.min(TOKENS_END >> GRANT_BITS) << GRANT_BITS
+}
+
 impl Tokens {
     /// Returns the highest token ever seen, 0 before the first.
     pub fn highest(&self) -> u64 {
@@ -61,8 +70,7 @@ impl Tokens {
     pub fn next(&mut self, unix_ms: i64) -> Option<u64> {
         let mut token = self.highest + 1;
         if self.epoch == Epoch::Ahead {
-            let clock = u64::try_from(unix_ms.saturating_sub(EPOCHS_BEGIN)).unwrap_or(0);
-            let by_clock = clock.min(TOKENS_END >> GRANT_BITS) << GRANT_BITS;
+            let by_clock = by_clock(unix_ms);
             // Not further than that where the clock has gone on: the next epoch may be that of a server which has seen less.
             token = if by_clock > self.highest { by_clock } else { self.highest + LOST };
             // A clock that is far ahead must not use up what is left, nor the last epochs keep from what is.
@@ -79,6 +87,13 @@ impl Tokens {
         }
         self.highest = token;
         Some(token)
+    }
+
+    /// Returns whether a token may have been granted: here, or by a server whose clock is not far ahead of ours.
+    ///
+    /// What a client merely claims must not use up the tokens that are left.
+    pub fn may_be_given(&self, token: u64, unix_ms: i64) -> bool {
+        token <= self.highest.max(by_clock(unix_ms)) + AHEAD
     }
 
     /// Lets the next grant begin a new epoch: data was loaded, or this server has become the master.
@@ -139,6 +154,17 @@ mod tests {
         let mut tokens = Tokens::default();
         tokens.see(seen_on_disk);
         assert!(tokens.next(NOW) > given);
+    }
+
+    #[test]
+    fn a_claim_does_not_use_up_what_is_left() {
+        let mut tokens = Tokens::default();
+        let clock = by_clock(NOW);
+        assert!(tokens.may_be_given(clock + AHEAD, NOW) && !tokens.may_be_given(clock + AHEAD + 1, NOW));
+        assert!(!tokens.may_be_given(clock, 0) && tokens.may_be_given(AHEAD, i64::MIN));
+        tokens.see(clock);
+        assert!(tokens.may_be_given(clock + AHEAD, 0));
+        assert!(tokens.may_be_given(TOKENS_END - 1, i64::MAX));
     }
 
     #[test]
