@@ -518,6 +518,7 @@ impl Server {
         self.pubsub.leave(session);
         self.unwatch(session);
         self.monitors.retain(|id| *id != session.id);
+        self.locks.untold.extend(session.grant_to_give_back());
         if let Some(blocked) = session.blocked.take() {
             self.waiting.remove(session.id, &blocked);
         }

@@ -342,7 +342,10 @@ fn unblock(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     let id = parse_i64(id).ok_or(Error::NotInteger)?;
     let session = u64::try_from(id).ok().and_then(|id| cx.server.sessions.by_client_id(id));
     let unblocked = session.is_some_and(|session| match error {
-        true => cx.server.unblock_with_error(session, "UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        true => {
+            cx.server.forsake(session);
+            cx.server.unblock_with_error(session, "UNBLOCKED client unblocked via CLIENT UNBLOCK")
+        }
         false => {
             cx.server.end_lock_wait(cx.keys.space, session, cx.now)
                 || cx.server.unblock(session, crate::cx::on_timeout)

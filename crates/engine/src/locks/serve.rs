@@ -181,17 +181,16 @@ impl Server {
         }
     }
 
-    /// Notes that a session has ended, perhaps before it could be told of the grant that it waited for.
+    /// Notes that a session has ended, perhaps before all of the reply with its grant was sent.
     pub(crate) fn end_telling(&mut self, session: &mut Session) {
         let untold = session.telling.take().filter(|telling| session.bytes_out < telling.end);
         self.locks.untold.extend(untold.map(|untold| *untold));
-        if let Some(blocked) = &session.blocked
-            && let Some(LockWait::Granted(grant)) = &blocked.lock
-            && grant.kind == Kind::Fresh
-        {
-            let (key, token) = (grant.key.clone(), grant.token);
-            self.locks.untold.push(Untold { db: blocked.db, key, token, end: 0 });
-        }
+    }
+
+    /// Notes that a session's wait ends without a word of its grant: if it waited for one to become safe, that is given back.
+    pub(crate) fn forsake(&mut self, id: SessionId) {
+        let untold = self.sessions.get(id).and_then(Session::grant_to_give_back);
+        self.locks.untold.extend(untold);
     }
 
     /// Refuses a client its turn that could not have taken the lock without waiting either.
@@ -200,6 +199,19 @@ impl Server {
             return Some(Error::text("NOREPLICAS Not enough good replicas to write."));
         }
         self.refuses_writes()
+    }
+}
+
+impl Session {
+    /// Returns the grant that the session waits to be told of, if it is given back when that does not come to pass.
+    pub(crate) fn grant_to_give_back(&self) -> Option<Untold> {
+        let blocked = self.blocked.as_ref()?;
+        match &blocked.lock {
+            Some(LockWait::Granted(grant)) if grant.kind == Kind::Fresh => {
+                Some(Untold { db: blocked.db, key: grant.key.clone(), token: grant.token, end: 0 })
+            }
+            _ => None,
+        }
     }
 }
 

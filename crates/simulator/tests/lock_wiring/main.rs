@@ -206,6 +206,21 @@ fn a_grant_that_nobody_is_left_to_hear_of_is_given_back() {
 }
 
 #[test]
+fn a_grant_of_which_its_client_will_not_hear_is_given_back() {
+    for (ending, reason) in [("KILL ID", ""), ("UNBLOCK", ""), ("UNBLOCK", " ERROR")] {
+        let mut rig = pair();
+        rig.wire_of(1).room = 0;
+        let link = rig.open(0);
+        rig.say(0, link, "CLIENT ID\nLOCK.ACQUIRE k me LEASE 600000 REPLICAS 1");
+        let id = rig.said(0, link);
+        let next = rig.open(0);
+        rig.say(0, next, "LOCK.ACQUIRE k next LEASE 600000 WAIT 60000");
+        assert_eq!(rig.ask(0, &format!("CLIENT {ending} {}{reason}", &id[1..])), ":1");
+        token(&rig.said(0, next));
+    }
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);
