@@ -2,7 +2,7 @@
 
 use base::number::IntText;
 use base::time::{Instant, Now};
-use keyspace::{Class, Hash, Stamp};
+use keyspace::{Class, Hash, Listening, Stamp};
 
 use crate::acks::Acks;
 use crate::blocking::{Blocked, OnTimeout};
@@ -142,20 +142,31 @@ impl Cx<'_> {
         let db = self.keys.db;
         self.server.locks.index.set(db, key, Some(lease_end(self.now, lease)));
         self.server.locks.book.count(db, key, |figures| figures.renewals += 1);
-        if changed.is_empty() {
-            return Ok(());
-        }
+        if changed.is_empty() { Ok(()) } else { self.put_fields(key, changed) }
+    }
+
+    /// Puts fields and values into the hash of a lock that is held.
+    fn put_fields(&mut self, key: &[u8], words: &[&[u8]]) -> Result<()> {
         let (limits, seed) = (limits(self.keys.space.limits), self.keys.space.seed);
         let mut hash = self.keys.edit_or_create::<Hash>(key)?;
-        hash.fit(changed.iter().copied(), &limits, seed);
-        for pair in changed.chunks_exact(2) {
+        hash.fit(words.iter().copied(), &limits, seed);
+        for pair in words.chunks_exact(2) {
             hash.set(pair[0], pair[1], &limits, seed);
         }
         hash.changed("hset");
+        hash.count(words.len() as u64 / 2 - 1);
         drop(hash);
-        let words: Vec<&[u8]> = [&b"HSET"[..], key].into_iter().chain(changed.iter().copied()).collect();
-        self.propagate(&words);
+        self.propagate_fields(key, words);
         Ok(())
+    }
+
+    /// Propagates the fields and values that were put into the hash of a lock.
+    fn propagate_fields(&mut self, key: &[u8], words: &[&[u8]]) {
+        if !self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+            return;
+        }
+        let words: Vec<&[u8]> = [&b"HSET"[..], key].into_iter().chain(words.iter().copied()).collect();
+        self.propagate(&words);
     }
 
     /// Answers with a grant, once it is where it has to be.
@@ -250,12 +261,16 @@ fn grant(
         meta: wish.meta.map(Into::into),
     };
     record.with_fields(|words| {
+        if kind == Kind::Again {
+            // What the holder does not say again stays: so it does where these fields are put over those that are there.
+            return cx.put_fields(wish.key, words);
+        }
         cx.keys.set_value(wish.key, packed(words), Stamp::Clear);
         cx.keys.changed(Class::Hash, "hset", wish.key);
         cx.keys.space.recorder.dirty += words.len() as u64 / 2 - 1;
-        let words: Vec<&[u8]> = [&b"HSET"[..], wish.key].into_iter().chain(words.iter().copied()).collect();
-        cx.propagate(&words);
-    });
+        cx.propagate_fields(wish.key, words);
+        Ok(())
+    })?;
     let (db, locks) = (cx.keys.db, &mut cx.server.locks);
     locks.index.set(db, wish.key, Some(lease_end(cx.now, wish.lease)));
     let event = Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token };

@@ -221,6 +221,20 @@ fn a_grant_of_which_its_client_will_not_hear_is_given_back() {
 }
 
 #[test]
+fn a_grant_of_a_new_epoch_leaves_replicas_with_the_same_hash() {
+    let mut rig = pair();
+    rig.say(0, rig.members[0].client, r#"LOCK.ACQUIRE k me LEASE 60000 REPLICAS 1 META '{"task":"t"}'"#);
+    rig.pass(1);
+    let first = token(&rig.said(0, rig.members[0].client));
+    assert_eq!(rig.ask(1, "REPLICAOF NO ONE"), "+OK");
+    follow(&mut rig, 0, 1);
+    assert!(acquire(&mut rig, 1, "k", "me", 60_000) > first);
+    rig.pass(1);
+    assert!(rig.ask(0, "HGETALL k").contains("task"));
+    rig.check_equal();
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);
