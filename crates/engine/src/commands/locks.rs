@@ -140,7 +140,7 @@ impl Cx<'_> {
     /// Lets a lock's lease begin now, and puts what has changed of the lock into its hash.
     fn restart_lease(&mut self, key: &[u8], changed: &[&[u8]], lease: u64) -> Result<()> {
         let db = self.keys.db;
-        self.server.locks.index.set(db, key, Some(lease_end(self.now, lease)));
+        self.server.locks.index.renew(db, key, lease_end(self.now, lease));
         self.server.locks.book.count(db, key, |figures| figures.renewals += 1);
         if changed.is_empty() { Ok(()) } else { self.put_fields(key, changed) }
     }

@@ -34,6 +34,8 @@ struct Slot {
     /// Place in the heap; [`NEVER`] without a deadline.
     rank: u32,
     deadline: Instant,
+    /// Whether the holder has spoken since the grant, and so has heard of it.
+    heard: bool,
 }
 
 /// Slots that are kept where no lock is left: the next one may come at once.
@@ -87,6 +89,18 @@ impl Index {
                 self.settle(rank);
             }
         }
+    }
+
+    /// Sets the moment at which a lease ends whose holder asked for that.
+    pub fn renew(&mut self, db: usize, key: &[u8], deadline: Instant) {
+        let place = self.find(db, key).unwrap_or_else(|| self.add(db, key));
+        self.set_at(place, Some(deadline));
+        self.slots[place as usize].heard = true;
+    }
+
+    /// Returns whether the holder of a lock has spoken since the grant.
+    pub fn is_heard(&self, db: usize, key: &[u8]) -> bool {
+        self.find(db, key).is_some_and(|place| self.slots[place as usize].heard)
     }
 
     /// Forgets a lock; returns whether it was known.
@@ -183,7 +197,8 @@ impl Index {
     }
 
     fn add(&mut self, db: usize, key: &[u8]) -> u32 {
-        let slot = Slot { key: key.into(), db: db as u32, rank: NEVER, deadline: Instant::ZERO };
+        let slot =
+            Slot { key: key.into(), db: db as u32, rank: NEVER, deadline: Instant::ZERO, heard: false };
         let place = match self.free.pop() {
             Some(place) => {
                 self.slots[place as usize] = slot;
@@ -263,6 +278,12 @@ mod tests {
                         index.set(db, &key, at);
                         model.insert((db, key), at);
                     }
+                    19 if rng.below(2) == 0 => {
+                        let at = Instant::from_micros(rng.below(100));
+                        index.renew(db, &key, at);
+                        assert!(index.is_heard(db, &key));
+                        model.insert((db, key), Some(at));
+                    }
                     12..18 => {
                         let there = model.remove(&(db, key.clone())).is_some();
                         assert_eq!(index.remove(db, &key), there);
@@ -294,6 +315,18 @@ mod tests {
             assert_eq!(index.next_deadline(), None);
             assert_eq!(index.len(), model.len());
         }
+    }
+
+    #[test]
+    fn a_new_lock_has_a_holder_who_has_not_been_heard() {
+        let mut index = Index::new(HashSeed([1, 2]));
+        index.set(0, b"k", Some(Instant::ZERO));
+        assert!(!index.is_heard(0, b"k"));
+        index.renew(0, b"k", Instant::ZERO);
+        assert!(index.is_heard(0, b"k") && !index.is_heard(1, b"k"));
+        index.remove(0, b"k");
+        index.set(0, b"k", Some(Instant::ZERO));
+        assert!(!index.is_heard(0, b"k"));
     }
 
     #[test]

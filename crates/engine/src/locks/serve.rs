@@ -161,10 +161,15 @@ impl Server {
     /// Deletes a lock which nobody knows that they hold; while writes are paused it is left to its lease.
     fn take_back(&mut self, keys: &mut Keys<'_>, key: &[u8], token: u64, now: Now) {
         let Ok(Some(record)) = self.lock_at(keys, key, now) else { return };
-        if record.token != token || !self.counts_leases() || self.pause.writes() {
+        let db = keys.db;
+        // The owner may have asked again on another connection, and know by now.
+        if record.token != token
+            || self.locks.index.is_heard(db, key)
+            || !self.counts_leases()
+            || self.pause.writes()
+        {
             return;
         }
-        let db = keys.db;
         keys.delete(key, "del", false);
         if keys.space.recorder.listening.any(keyspace::Listening::PROPAGATE) {
             self.propagation.stream.push(db, &[b"DEL", key], false);

@@ -235,6 +235,28 @@ fn a_grant_of_a_new_epoch_leaves_replicas_with_the_same_hash() {
 }
 
 #[test]
+fn a_grant_that_its_owner_has_heard_of_on_another_link_is_not_given_back() {
+    // It waits for a replica on the first link, and the owner asks without any on the second.
+    let mut rig = pair();
+    rig.wire_of(1).room = 0;
+    let link = rig.open(0);
+    rig.say(0, link, "LOCK.ACQUIRE k me LEASE 600000 REPLICAS 1");
+    let granted = acquire(&mut rig, 0, "k", "me", 600_000);
+    rig.members[0].node.close(link);
+    rig.pass(1);
+    assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k me {granted}")), ":1");
+    // It has been told on the first link, to whose end nothing gets through any more.
+    let mut rig = Rig::new(&[&[]]);
+    let held = acquire(&mut rig, 0, "k", "me", 600_000);
+    let link = wait_in_line(&mut rig, "k", 1, 600_000)[0];
+    assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k me {held}")), ":1");
+    let granted = acquire(&mut rig, 0, "k", "waiter0", 600_000);
+    rig.members[0].node.close(link);
+    rig.pass(1);
+    assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k waiter0 {granted}")), ":1");
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);
