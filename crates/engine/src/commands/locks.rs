@@ -64,6 +64,7 @@ const NO_WAITING: Error = Error::text("ERR LOCK.ACQUIRE with REPLICAS cannot wai
 const NOT_YET: Error = Error::text(
     "ERR The first lock since the start must reach the disk, which cannot be waited for inside a transaction",
 );
+const TAKEN_OVER: &str = "UNBLOCKED another connection of this owner has taken over its place in the queue";
 const NO_TOKENS: Error = Error::text("ERR no fencing tokens are left");
 
 /// What LOCK.ACQUIRE asks for.
@@ -201,9 +202,13 @@ impl Cx<'_> {
 fn acquire(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()> {
     let wish = Wish::parse(args)?;
     cx.is_for_masters()?;
-    let waited = cx.server.locks.serving.take();
+    let mut waited = cx.server.locks.serving.take();
     let (db, key) = (cx.keys.db, wish.key);
-    let busy = match cx.lock(key)? {
+    let held = cx.lock(key)?;
+    if held.is_none() && waited.is_none() {
+        waited = take_turn(cx, &wish);
+    }
+    let busy = match held {
         Some(held) if *held.owner == *wish.owner => {
             // What was granted by another master, or before a restart, may have been superseded there: it gets a new token.
             return match cx.server.locks.tokens.is_current(held.token) {
@@ -227,6 +232,18 @@ fn acquire(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
         stand_in_line(cx, &wish);
     }
     Ok(())
+}
+
+/// Ends the wait of an owner who asks on another connection in the moment in which it is their turn, and returns since
+/// when they have waited.
+fn take_turn(cx: &mut Cx<'_>, wish: &Wish<'_>) -> Option<Instant> {
+    let first = cx.server.waiting.locks.first(cx.keys.db, wish.key)?;
+    let (session, since) = (first.session, first.since);
+    let own = *first.owner == *wish.owner;
+    own.then(|| {
+        cx.server.unblock_with_error(session, TAKEN_OVER);
+        since
+    })
 }
 
 /// Returns how many milliseconds have passed since a wait began.
@@ -330,8 +347,6 @@ fn stand_in_line(cx: &mut Cx<'_>, wish: &Wish<'_>) {
     let waiter = Waiter { session: cx.session.id, owner: owner.clone(), since: cx.now.instant, until };
     let (ticket, before) = cx.server.waiting.locks.join(db, &key, waiter);
     if let Some(before) = before {
-        const TAKEN_OVER: &str =
-            "UNBLOCKED another connection of this owner has taken over its place in the queue";
         cx.server.unblock_with_error(before, TAKEN_OVER);
     } else {
         cx.server.locks.book.count(db, &key, |figures| figures.waits += 1);

@@ -131,6 +131,10 @@ impl Server {
                 let event = Event { at_ms: now.unix_ms(), what: What::TimedOut, owner, token: 0 };
                 self.locks.book.note(db, &key, event, |figures| figures.timeouts += 1);
                 self.unblock(id, |out, _| busy.reply(out));
+                if busy.holder.token == 0 {
+                    // Who comes next is not to wait for another change.
+                    self.waiting.signal(db, &key);
+                }
             }
             LockWait::Granted(grant) => {
                 if grant.kind == Kind::Fresh {

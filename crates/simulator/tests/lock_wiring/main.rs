@@ -257,6 +257,23 @@ fn a_grant_that_its_owner_has_heard_of_on_another_link_is_not_given_back() {
 }
 
 #[test]
+fn who_asks_again_has_a_lock_that_has_just_become_theirs() {
+    let mut rig = Rig::new(&[&[]]);
+    acquire(&mut rig, 0, "k", "me", 1_000);
+    let links = wait_in_line(&mut rig, "k", 2, 60_000);
+    // The lease has ended, and no timer has seen it yet.
+    rig.sleep(1_500);
+    let again = rig.open(0);
+    rig.say(0, again, "LOCK.ACQUIRE k waiter0 LEASE 60000 WAIT 60000");
+    rig.settle();
+    let said = rig.said(0, again);
+    assert!(rig.said(0, links[0]).starts_with("-UNBLOCKED "));
+    assert_eq!(number(&said, "waited"), 1_500);
+    assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k waiter0 {}", token(&said))), ":1");
+    token(&rig.said(0, links[1]));
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);

@@ -309,9 +309,14 @@ impl Rig {
     /// Lets time pass, and everything happen that is due.
     pub(crate) fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds * 10 {
-            self.clock.advance(Duration::from_millis(100));
+            self.sleep(100);
             self.settle();
         }
+    }
+
+    /// Lets time pass in which nobody does anything.
+    pub(crate) fn sleep(&mut self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
     }
 
     /// Lets everything happen that can at this moment.
