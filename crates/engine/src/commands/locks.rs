@@ -259,10 +259,7 @@ fn grant(
     kind: Kind,
     out: &mut Reply<'_>,
 ) -> Result<()> {
-    check_replicas(cx, wish.replicas)?;
-    if cx.mode == Mode::Transaction && cx.server.grant_needs_log() {
-        return Err(NOT_YET);
-    }
+    check_can_tell(cx, wish.replicas)?;
     let unix_ms = cx.now.unix_ms();
     let token = cx.server.locks.tokens.next(unix_ms).ok_or(NO_TOKENS)?;
     if !cx.server.persistence.log.enabled {
@@ -306,7 +303,7 @@ fn grant(
 
 /// Answers the holder's own request: the grant stands, and the lease begins anew.
 fn acquire_again(cx: &mut Cx<'_>, wish: &Wish<'_>, held: Record, out: &mut Reply<'_>) -> Result<()> {
-    check_replicas(cx, wish.replicas)?;
+    check_can_tell(cx, wish.replicas)?;
     let (lease, replicas) = (IntText::new(wish.lease as i64), IntText::new(wish.replicas as i64));
     let mut changed: Vec<&[u8]> = Vec::new();
     // Replicas that have acknowledged this will let the lease begin no earlier, should they take over.
@@ -326,6 +323,12 @@ fn acquire_again(cx: &mut Cx<'_>, wish: &Wish<'_>, held: Record, out: &mut Reply
     let kind = Kind::Again;
     cx.tell(Grant { key, token, lease: wish.lease, waited: 0, replicas: wish.replicas, kind }, out);
     Ok(())
+}
+
+/// Refuses a grant that could not be told: too few replicas are there, or it would have to be waited for in a transaction.
+fn check_can_tell(cx: &mut Cx<'_>, replicas: u64) -> Result<()> {
+    check_replicas(cx, replicas)?;
+    if cx.mode == Mode::Transaction && cx.server.grant_needs_log() { Err(NOT_YET) } else { Ok(()) }
 }
 
 /// Refuses a grant that cannot come to as many replicas as it is to.

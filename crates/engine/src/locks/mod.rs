@@ -299,8 +299,7 @@ impl Server {
         if !log.enabled || self.config.appendfsync == config::AppendFsync::No {
             return false;
         }
-        self.config.appendfsync == config::AppendFsync::Always
-            || !self.locks.tokens.is_safe(|offset| self.has_logged(offset))
+        !self.locks.tokens.is_safe(|offset| self.has_logged(offset))
     }
 }
 

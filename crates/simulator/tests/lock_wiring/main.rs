@@ -221,20 +221,6 @@ fn a_grant_of_which_its_client_will_not_hear_is_given_back() {
 }
 
 #[test]
-fn a_grant_of_a_new_epoch_leaves_replicas_with_the_same_hash() {
-    let mut rig = pair();
-    rig.say(0, rig.members[0].client, r#"LOCK.ACQUIRE k me LEASE 60000 REPLICAS 1 META '{"task":"t"}'"#);
-    rig.pass(1);
-    let first = token(&rig.said(0, rig.members[0].client));
-    assert_eq!(rig.ask(1, "REPLICAOF NO ONE"), "+OK");
-    follow(&mut rig, 0, 1);
-    assert!(acquire(&mut rig, 1, "k", "me", 60_000) > first);
-    rig.pass(1);
-    assert!(rig.ask(0, "HGETALL k").contains("task"));
-    rig.check_equal();
-}
-
-#[test]
 fn a_grant_that_its_owner_has_heard_of_on_another_link_is_not_given_back() {
     // It waits for a replica on the first link, and the owner asks without any on the second.
     let mut rig = pair();
@@ -271,6 +257,39 @@ fn who_asks_again_has_a_lock_that_has_just_become_theirs() {
     assert_eq!(number(&said, "waited"), 1_500);
     assert_eq!(rig.ask(0, &format!("LOCK.RELEASE k waiter0 {}", token(&said))), ":1");
     token(&rig.said(0, links[1]));
+}
+
+#[test]
+fn a_grant_of_a_new_epoch_leaves_replicas_with_the_same_hash() {
+    let mut rig = pair();
+    rig.say(0, rig.members[0].client, r#"LOCK.ACQUIRE k me LEASE 60000 REPLICAS 1 META '{"task":"t"}'"#);
+    rig.pass(1);
+    let first = token(&rig.said(0, rig.members[0].client));
+    assert_eq!(rig.ask(1, "REPLICAOF NO ONE"), "+OK");
+    follow(&mut rig, 0, 1);
+    assert!(acquire(&mut rig, 1, "k", "me", 60_000) > first);
+    rig.pass(1);
+    assert!(rig.ask(0, "HGETALL k").contains("task"));
+    rig.check_equal();
+}
+
+#[test]
+fn in_a_transaction_a_log_that_syncs_always_is_waited_for_as_by_other_writes() {
+    let mut rig = Rig::new(&[&[("appendonly", "yes"), ("appendfsync", "always")]]);
+    let link = rig.open(0);
+    // The epoch's first grant is on its way to the disk.
+    rig.say(0, rig.members[0].client, "LOCK.ACQUIRE k me LEASE 60000");
+    rig.say(0, link, "MULTI\nLOCK.ACQUIRE k me LEASE 60000\nPING\nEXEC");
+    rig.pass(1);
+    token(&rig.said(0, rig.members[0].client));
+    let said = rig.said(0, link);
+    assert!(said.contains("*2 -ERR The first lock") && said.ends_with("+PONG"), "{said}");
+    for owner in ["me", "other"] {
+        rig.say(0, link, &format!("MULTI\nLOCK.ACQUIRE {owner} me LEASE 60000\nPING\nEXEC"));
+        rig.pass(1);
+        let said = rig.said(0, link);
+        assert!(said.contains("*2 *8 $6 status $7 granted ") && said.ends_with("+PONG"), "{said}");
+    }
 }
 
 #[test]
