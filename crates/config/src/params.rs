@@ -162,6 +162,7 @@ pub static PARAMS: &[Param] = &[
         },
     }),
     param("dynamic-hz", Bool, "yes").works(field!(dynamic_hz)),
+    param("gather-requests-us", int(0, 1000), "50").works(field!(gather_requests_us)),
     param("activerehashing", Bool, "yes").works(field!(activerehashing)),
     param("active-expire-effort", int(1, 10), "1").works(field!(active_expire_effort)),
     param("maxmemory", memory(0, u64::MAX), "0").works(field!(maxmemory)),

@@ -73,6 +73,8 @@ pub struct Values {
     /// Periodic work a second, 1 to 500.
     pub hz: u32,
     pub dynamic_hz: bool,
+    /// Microseconds for which requests of many busy clients are gathered; 0 for not at all.
+    pub gather_requests_us: u32,
     pub activerehashing: bool,
     pub active_expire_effort: u32,
     /// Bytes; 0 means no limit.

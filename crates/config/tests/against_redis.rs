@@ -17,6 +17,7 @@ const NEWER: &[&str] = &[
     // Ours.
     "rdb-version",
     "aof-disk-budget",
+    "gather-requests-us",
     "replica-accept-empty-master",
     "synchronous-replicas",
     "synchronous-commit",

@@ -11,6 +11,8 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::gather::Seen;
+
 /// A socket of either kind.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -28,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) opening: bool,
     /// A file that is sent behind what the node has to send.
     pub(crate) file: Option<FileToSend>,
+    /// When it last sent something.
+    pub(crate) seen: Seen,
 }
 
 /// A file on its way to a replica.
@@ -54,14 +58,14 @@ impl Connection {
     /// Returns the connection over an accepted socket, listened to from now on.
     pub(crate) fn new(mut stream: Stream, registry: &Registry, token: Token) -> io::Result<Connection> {
         registry.register(stream.source(), token, Interest::READABLE)?;
-        Ok(Connection { stream, waits_to_write: false, opening: false, file: None })
+        Ok(Connection { stream, waits_to_write: false, opening: false, file: None, seen: Seen::default() })
     }
 
     /// Begins to open a connection; that it is open, or cannot be, shows when it can be written to.
     pub(crate) fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Connection> {
         let mut stream = Stream::Tcp(TcpStream::connect(address)?);
         registry.register(stream.source(), token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Connection { stream, waits_to_write: true, opening: true, file: None })
+        Ok(Connection { stream, waits_to_write: true, opening: true, file: None, seen: Seen::default() })
     }
 
     /// Returns the local address once the connection is open, and nothing before; an error says why it never will be.

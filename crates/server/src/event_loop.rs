@@ -23,13 +23,14 @@ use node::{Closing, Effect, Input, Node, Peer};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::connection::{Connection, Stream};
+use crate::gather::Gather;
 use crate::host::Machine;
 use crate::listener::{self, Place};
 use crate::loader::{Loader, Step};
 use crate::signals::{self, Signals};
 use crate::storage::{CHILD_TOKEN, DISK_TOKEN, Storage};
 use crate::text::reason;
-use crate::{crash, log, oom, supervisor};
+use crate::{crash, log, oom, process, supervisor};
 
 mod replication;
 
@@ -52,6 +53,9 @@ const ACCEPTS_IN_A_ROW: usize = 1000;
 
 /// Events taken from the system at once.
 const EVENTS: usize = 1024;
+
+/// How much later than asked for the kernel may end the loop's pauses; what it does by itself is as long as one of them.
+const TIMER_SLACK: Duration = Duration::from_micros(1);
 
 /// How long to wait before a child is looked at again that is about to end.
 const CHILD_LEAVES: Duration = Duration::from_millis(2);
@@ -92,6 +96,7 @@ pub(crate) struct EventLoop {
     lookups: Vec<Lookup>,
     /// Listeners that may have more to accept.
     unaccepted: Vec<Place>,
+    gather: Gather,
     /// There was no descriptor for a new connection.
     out_of_files: bool,
     /// How the process ends, once it is to.
@@ -136,6 +141,7 @@ impl EventLoop {
             unsent: Vec::new(),
             lookups: Vec::new(),
             unaccepted: Vec::new(),
+            gather: Gather::new(),
             out_of_files: false,
             exit: None,
         })
@@ -144,7 +150,11 @@ impl EventLoop {
     /// Serves until the server is told to stop; returns the exit code.
     pub(crate) fn run(&mut self) -> i32 {
         let mut events = Events::with_capacity(EVENTS);
+        process::set_timer_slack(TIMER_SLACK);
         loop {
+            if self.gather.end_turn(self.now.instant) {
+                self.pause();
+            }
             if let Err(error) = self.poll.poll(&mut events, self.wait())
                 && error.kind() != ErrorKind::Interrupted
             {
@@ -259,6 +269,16 @@ impl EventLoop {
         }
     }
 
+    /// Lets requests gather, unless something is due or somebody waits for more than the loop.
+    fn pause(&self) {
+        let server = &self.node.engine.server;
+        let pause = Duration::from_micros(u64::from(server.config.gather_requests_us));
+        let free = server.held_sessions() == 0 && self.wait().is_none_or(|wait| wait > pause);
+        if free && !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    }
+
     /// Returns how long the next wait for events may last.
     fn wait(&self) -> Option<Duration> {
         if self.loads
@@ -306,6 +326,7 @@ impl EventLoop {
             match connection.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => return self.close_because(id, "the master closed the connection"),
                 Ok(count) => {
+                    self.gather.note(&mut connection.seen);
                     self.machine.reads.set(self.machine.reads.get() + 1);
                     self.inputs.push(Input { link: id, start: self.filled, end: self.filled + count });
                     self.filled += count;

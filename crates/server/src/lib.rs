@@ -14,6 +14,7 @@ mod file_sink;
 mod files;
 mod fork;
 mod free;
+mod gather;
 mod host;
 mod left_over;
 mod listener;

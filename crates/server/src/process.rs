@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use crate::log;
 use crate::text::reason;
@@ -88,6 +89,12 @@ pub(crate) fn raise_stop() {
 pub(crate) fn disable_huge_pages() -> bool {
     // SAFETY: the option takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
+}
+
+/// Lets the kernel end this thread's waits so much later than asked for, to end several together.
+pub(crate) fn set_timer_slack(slack: Duration) {
+    // SAFETY: the option takes numbers only. Where it fails waits end as late as they did.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack.as_nanos() as libc::c_ulong, 0, 0, 0) };
 }
 
 /// Lets this thread, or process of one, give way to others when processors are short.
