@@ -101,18 +101,24 @@ impl Cx<'_> {
         self.mode == Mode::Retry
     }
 
+    /// Returns whether anybody listens to what commands come to.
+    #[inline]
+    pub(crate) fn propagates(&self) -> bool {
+        self.keys.space.recorder.listening.any(Listening::PROPAGATE)
+    }
+
     /// Says what to log and replicate instead of the request: its outcome.
     ///
     /// Called once per resulting command; with nobody listening it costs a comparison.
     pub fn propagate(&mut self, argv: &[&[u8]]) {
-        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+        if self.propagates() {
             self.server.propagation.add_outcome(argv);
         }
     }
 
     /// Says that the request is not to be logged or replicated, whatever it changed.
     pub fn propagate_nothing(&mut self) {
-        if self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+        if self.propagates() {
             self.server.propagation.no_outcome();
         }
     }

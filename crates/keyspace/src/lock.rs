@@ -44,7 +44,13 @@ impl Guard {
         if field.len() != LOCK_FIELD.len() && field.len() != FENCE_FIELD.len() {
             return None;
         }
-        let token = token(base::number::parse_u64(value)?)?;
+        Guard::of_token(field, base::number::parse_u64(value)?)
+    }
+
+    fn of_token(field: &[u8], token: u64) -> Option<Guard> {
+        if !(1..TOKENS_END).contains(&token) {
+            return None;
+        }
         match field {
             LOCK_FIELD => Some(Guard::Lock(token)),
             FENCE_FIELD => Some(Guard::Fence(token)),
@@ -57,10 +63,12 @@ impl Guard {
         match hash {
             Hash::Packed(pack) => {
                 let first = pack.first()?;
-                let (Item::Bytes(field), value) = (pack.at(first), pack.at(pack.next(first)?)) else {
-                    return None;
-                };
-                Guard::of_fields(field, value.text().as_bytes())
+                let Item::Bytes(field) = pack.at(first) else { return None };
+                // Numbers are stored as such.
+                match pack.at(pack.next(first)?) {
+                    Item::Int(token) => Guard::of_token(field, u64::try_from(token).ok()?),
+                    Item::Bytes(_) => None,
+                }
             }
             Hash::Table(table) => [LOCK_FIELD, FENCE_FIELD]
                 .into_iter()
@@ -73,10 +81,6 @@ impl Guard {
     pub fn of(entry: &Entry) -> Option<Guard> {
         Guard::of_hash(&*View::<Hash>::of(entry).ok()?)
     }
-}
-
-fn token(number: u64) -> Option<u64> {
-    (1..TOKENS_END).contains(&number).then_some(number)
 }
 
 #[cfg(test)]

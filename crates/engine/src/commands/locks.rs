@@ -2,7 +2,8 @@
 
 use base::number::IntText;
 use base::time::{Instant, Now};
-use keyspace::{Class, Hash, Listening, Stamp};
+use keyspace::{Class, Hash, Stamp};
+use structures::Item;
 
 use crate::acks::Acks;
 use crate::blocking::{Blocked, OnTimeout};
@@ -131,7 +132,7 @@ impl Cx<'_> {
     }
 
     /// Deletes a lock, and says so.
-    fn end_lock(&mut self, key: &[u8], record: &Record, what: What) {
+    fn end_lock(&mut self, key: &[u8], record: Record, what: What) {
         self.keys.delete(key, "del", false);
         self.propagate(&[b"DEL", key]);
         self.server.locks.index.remove(self.keys.db, key);
@@ -163,7 +164,7 @@ impl Cx<'_> {
 
     /// Propagates the fields and values that were put into the hash of a lock.
     fn propagate_fields(&mut self, key: &[u8], words: &[&[u8]]) {
-        if !self.keys.space.recorder.listening.any(Listening::PROPAGATE) {
+        if !self.propagates() {
             return;
         }
         let words: Vec<&[u8]> = [&b"HSET"[..], key].into_iter().chain(words.iter().copied()).collect();
@@ -171,7 +172,7 @@ impl Cx<'_> {
     }
 
     /// Answers with a grant, once it is where it has to be.
-    fn tell(&mut self, grant: Grant, out: &mut Reply<'_>) {
+    fn tell(&mut self, key: &[u8], grant: Grant, out: &mut Reply<'_>) {
         let needs_log = self.server.grant_needs_log();
         if !needs_log && grant.replicas == 0 {
             return grant.reply(out);
@@ -190,7 +191,7 @@ impl Cx<'_> {
             deadline: Some(lease_end(self.now, grant.lease)),
             on_timeout: OnTimeout::Silent,
             acks: Some(acks),
-            lock: Some(LockWait::Granted(grant)),
+            lock: Some(LockWait::Granted { key: key.into(), grant }),
         };
         self.server.waiting.add(self.session.id, &blocked);
         self.server.waiting.await_acks(self.session.id);
@@ -274,17 +275,7 @@ fn grant(
         replicas: wish.replicas,
         meta: wish.meta.map(Into::into),
     };
-    record.with_fields(|words| {
-        if kind == Kind::Again {
-            // What the holder does not say again stays: so it does where these fields are put over those that are there.
-            return cx.put_fields(wish.key, words);
-        }
-        cx.keys.set_value(wish.key, packed(words), Stamp::Clear);
-        cx.keys.changed(Class::Hash, "hset", wish.key);
-        cx.keys.space.recorder.dirty += words.len() as u64 / 2 - 1;
-        cx.propagate_fields(wish.key, words);
-        Ok(())
-    })?;
+    record.with_items(|items| put_lock(cx, wish.key, items, kind))?;
     let (db, locks) = (cx.keys.db, &mut cx.server.locks);
     locks.index.set(db, wish.key, Some(lease_end(cx.now, wish.lease)));
     let event = Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token };
@@ -295,10 +286,28 @@ fn grant(
         }
     });
     let waited = waited.unwrap_or(0);
-    let key = wish.key.into();
-    let grant = Grant { key, token, lease: wish.lease, waited, replicas: wish.replicas, kind };
-    cx.tell(grant, out);
+    cx.tell(wish.key, Grant { token, lease: wish.lease, waited, replicas: wish.replicas, kind }, out);
     Ok(())
+}
+
+/// Puts the fields and values of a grant where its lock is to be.
+fn put_lock(cx: &mut Cx<'_>, key: &[u8], items: &[Item<'_>], kind: Kind) -> Result<()> {
+    if kind == Kind::Fresh {
+        cx.keys.set_value(key, packed(items), Stamp::Clear);
+        cx.keys.changed(Class::Hash, "hset", key);
+        cx.keys.space.recorder.dirty += items.len() as u64 / 2 - 1;
+        if !cx.propagates() {
+            return Ok(());
+        }
+    }
+    let texts: Vec<_> = items.iter().map(|item| item.text()).collect();
+    let words: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+    if kind == Kind::Fresh {
+        cx.propagate_fields(key, &words);
+        return Ok(());
+    }
+    // What the holder does not say again stays: so it does where these fields are put over those that are there.
+    cx.put_fields(key, &words)
 }
 
 /// Answers the holder's own request: the grant stands, and the lease begins anew.
@@ -319,9 +328,8 @@ fn acquire_again(cx: &mut Cx<'_>, wish: &Wish<'_>, held: Record, out: &mut Reply
         changed.extend([&b"meta"[..], meta]);
     }
     cx.restart_lease(wish.key, &changed, wish.lease)?;
-    let (key, token) = (wish.key.into(), held.token);
-    let kind = Kind::Again;
-    cx.tell(Grant { key, token, lease: wish.lease, waited: 0, replicas: wish.replicas, kind }, out);
+    let (token, kind) = (held.token, Kind::Again);
+    cx.tell(wish.key, Grant { token, lease: wish.lease, waited: 0, replicas: wish.replicas, kind }, out);
     Ok(())
 }
 
@@ -383,8 +391,8 @@ fn renew(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
     let changed: &[&[u8]] = &[b"lease", text.as_bytes()];
     cx.restart_lease(key, if silent { &[] } else { changed }, lease)?;
     if held.replicas > 0 {
-        let (key, replicas) = (key.into(), held.replicas);
-        cx.tell(Grant { key, token, lease, waited: 0, replicas, kind: Kind::Renewed }, out);
+        let (replicas, kind) = (held.replicas, Kind::Renewed);
+        cx.tell(key, Grant { token, lease, waited: 0, replicas, kind }, out);
         return Ok(());
     }
     out.int(lease as i64);
@@ -397,10 +405,10 @@ fn release(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<
     args.end()?;
     cx.is_for_masters()?;
     let held = cx.lock(key)?.filter(|held| held.token == token && *held.owner == *owner);
-    if let Some(held) = &held {
+    out.int(i64::from(held.is_some()));
+    if let Some(held) = held {
         cx.end_lock(key, held, What::Released);
     }
-    out.int(i64::from(held.is_some()));
     Ok(())
 }
 
@@ -414,9 +422,9 @@ fn force(cx: &mut Cx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result<()
     args.end()?;
     cx.is_for_masters()?;
     let held = cx.lock(key)?.filter(|held| held.token == token);
-    if let Some(held) = &held {
+    out.int(i64::from(held.is_some()));
+    if let Some(held) = held {
         cx.end_lock(key, held, What::Forced);
     }
-    out.int(i64::from(held.is_some()));
     Ok(())
 }

@@ -68,7 +68,7 @@ impl Index {
 
     /// Sets the moment at which a lease ends, or that it does not run.
     pub fn set(&mut self, db: usize, key: &[u8], deadline: Option<Instant>) {
-        let place = self.find(db, key).unwrap_or_else(|| self.add(db, key));
+        let place = self.find_or_add(db, key);
         self.set_at(place, deadline);
     }
 
@@ -93,7 +93,7 @@ impl Index {
 
     /// Sets the moment at which a lease ends whose holder asked for that.
     pub fn renew(&mut self, db: usize, key: &[u8], deadline: Instant) {
-        let place = self.find(db, key).unwrap_or_else(|| self.add(db, key));
+        let place = self.find_or_add(db, key);
         self.set_at(place, Some(deadline));
         self.slots[place as usize].heard = true;
     }
@@ -105,13 +105,13 @@ impl Index {
 
     /// Forgets a lock; returns whether it was known.
     pub fn remove(&mut self, db: usize, key: &[u8]) -> bool {
-        let Some(place) = self.find(db, key) else { return false };
-        self.remove_at(place);
-        true
+        let hash = self.hash(key);
+        let place = self.find_hashed(db, key, hash);
+        place.map(|place| self.remove_at(place, hash)).is_some()
     }
 
-    fn remove_at(&mut self, place: u32) {
-        self.places.remove(self.seed.hash(&self.slots[place as usize].key), place);
+    fn remove_at(&mut self, place: u32, hash: u64) {
+        self.places.remove(hash, place);
         let rank = self.slots[place as usize].rank;
         if rank != NEVER {
             self.leave_heap(rank as usize);
@@ -169,7 +169,7 @@ impl Index {
         }
         for place in 0..self.slots.len() as u32 {
             if self.slots.get(place as usize).is_some_and(|slot| slot.db == db as u32) {
-                self.remove_at(place);
+                self.remove_at(place, self.hash(&self.slots[place as usize].key));
             }
         }
     }
@@ -185,18 +185,29 @@ impl Index {
         }
     }
 
-    #[inline]
     fn find(&self, db: usize, key: &[u8]) -> Option<u32> {
-        if self.places.is_empty() {
-            return None;
-        }
-        self.places.find(self.seed.hash(key), |place| {
+        self.find_hashed(db, key, self.hash(key))
+    }
+
+    fn find_or_add(&mut self, db: usize, key: &[u8]) -> u32 {
+        let hash = self.hash(key);
+        self.find_hashed(db, key, hash).unwrap_or_else(|| self.add(db, key, hash))
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    #[inline]
+    fn find_hashed(&self, db: usize, key: &[u8], hash: u64) -> Option<u32> {
+        self.places.find(hash, |place| {
             let slot = &self.slots[place as usize];
             slot.db as usize == db && *slot.key == *key
         })
     }
 
-    fn add(&mut self, db: usize, key: &[u8]) -> u32 {
+    fn add(&mut self, db: usize, key: &[u8], hash: u64) -> u32 {
         let slot =
             Slot { key: key.into(), db: db as u32, rank: NEVER, deadline: Instant::ZERO, heard: false };
         let place = match self.free.pop() {
@@ -211,7 +222,7 @@ impl Index {
             }
         };
         let (seed, slots) = (self.seed, &self.slots);
-        self.places.insert(seed.hash(key), place, |place| seed.hash(&slots[place as usize].key));
+        self.places.insert(hash, place, |place| seed.hash(&slots[place as usize].key));
         place
     }
 

@@ -52,13 +52,12 @@ pub enum LockWait {
     /// Its turn.
     Queued { key: Box<[u8]>, owner: Box<[u8]>, ticket: u64 },
     /// That its grant is where it is to be before it is told.
-    Granted(Grant),
+    Granted { key: Box<[u8]>, grant: Grant },
 }
 
 /// A grant that has not been told yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Grant {
-    pub key: Box<[u8]>,
     pub token: u64,
     /// Milliseconds.
     pub lease: u64,
@@ -163,7 +162,7 @@ impl Server {
         if self.counts_leases() {
             match self.locks.index.deadline(db, key) {
                 Some(Some(at)) if at <= now.instant && !self.pause.writes() => {
-                    self.expire_lock(keys.space, db, key, &record, now);
+                    self.expire_lock(keys.space, db, key, record, now);
                     return Ok(None);
                 }
                 Some(Some(_)) => {}
@@ -174,16 +173,16 @@ impl Server {
     }
 
     /// Deletes a lock whose lease has ended.
-    fn expire_lock(&mut self, space: &mut Keyspace, db: usize, key: &[u8], record: &Record, now: Now) {
+    fn expire_lock(&mut self, space: &mut Keyspace, db: usize, key: &[u8], record: Record, now: Now) {
         space.expire_key(db, key);
         self.locks.index.remove(db, key);
         self.lock_ended(db, key, record, What::Expired, now);
     }
 
     /// Notes that a holder has no lock any more.
-    pub(crate) fn lock_ended(&mut self, db: usize, key: &[u8], record: &Record, what: What, now: Now) {
+    pub(crate) fn lock_ended(&mut self, db: usize, key: &[u8], record: Record, what: What, now: Now) {
         let held = record.held_ms(now.unix_ms());
-        let event = Event { at_ms: now.unix_ms(), what, owner: record.owner.clone(), token: record.token };
+        let event = Event { at_ms: now.unix_ms(), what, owner: record.owner, token: record.token };
         self.locks.book.note(db, key, event, |figures| {
             match what {
                 What::Released => figures.releases += 1,

@@ -1,9 +1,8 @@
 //! A lock as its hash says it, and the fields that make one.
 
-use base::number::{IntText, parse_i64, parse_u64};
 use keyspace::lock::{FENCE_FIELD, LOCK_FIELD};
 use keyspace::{Entry, Guard, Hash, Limits, Value, View};
-use structures::Listpack;
+use structures::{Item, Listpack};
 
 /// What the hash of a held lock says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +26,8 @@ const LEASE_UNSAID: u64 = 30_000;
 pub const META_MAX: usize = 64 * 1024;
 /// The most fields of a lock; what has more was made by somebody else.
 const FIELDS_MAX: usize = 16;
+/// What the fields are called, but for the first.
+const FIELDS: [&[u8]; 5] = [b"owner", b"lease", b"since", b"replicas", b"meta"];
 /// The longest name of an owner.
 pub const OWNER_MAX: usize = 512;
 
@@ -34,32 +35,56 @@ impl Record {
     /// Returns the lock that a hash is, if it is one.
     pub fn of(hash: &Hash) -> Option<Record> {
         let Guard::Lock(token) = Guard::of_hash(hash)? else { return None };
-        let bytes = |field: &[u8]| hash.get(field).map(|value| value.to_vec());
-        let number = |field: &[u8]| bytes(field).and_then(|text| parse_u64(&text));
-        Some(Record {
-            token,
-            owner: bytes(b"owner").unwrap_or_default().into(),
-            lease: number(b"lease").filter(|lease| (1..=LEASE_MAX).contains(lease)).unwrap_or(LEASE_UNSAID),
-            since: bytes(b"since").and_then(|text| parse_i64(&text)).unwrap_or(0),
-            replicas: number(b"replicas").unwrap_or(0),
-            meta: bytes(b"meta").map(Into::into),
-        })
+        let mut record = Record { token, lease: LEASE_UNSAID, ..Record::default() };
+        match hash {
+            Hash::Packed(pack) => pack.pairs().for_each(|(field, value)| record.read(field, value)),
+            // Anybody's table with such a field is a lock, however large it is.
+            Hash::Table(_) => {
+                for field in FIELDS {
+                    if let Some(value) = hash.get(field) {
+                        record.read(Item::Bytes(field), value);
+                    }
+                }
+            }
+        }
+        Some(record)
     }
 
-    /// Calls `use_words` with the fields and values that make the lock's hash.
-    pub fn with_fields<R>(&self, use_words: impl FnOnce(&[&[u8]]) -> R) -> R {
-        let number = |number: u64| IntText::new(number as i64);
-        let (token, lease, since) = (number(self.token), number(self.lease), IntText::new(self.since));
-        let replicas = number(self.replicas);
-        let mut words: Vec<&[u8]> = vec![LOCK_FIELD, token.as_bytes(), b"owner", &self.owner];
-        words.extend([b"lease", lease.as_bytes(), b"since", since.as_bytes()]);
-        if self.replicas > 0 {
-            words.extend([&b"replicas"[..], replicas.as_bytes()]);
+    /// Takes over what a field says.
+    fn read(&mut self, field: Item<'_>, value: Item<'_>) {
+        let Item::Bytes(field) = field else { return };
+        let number = || value.to_int().and_then(|number| u64::try_from(number).ok());
+        match field {
+            b"owner" => self.owner = value.text().as_bytes().into(),
+            b"lease" => {
+                self.lease = number().filter(|ms| (1..=LEASE_MAX).contains(ms)).unwrap_or(LEASE_UNSAID)
+            }
+            b"since" => self.since = value.to_int().unwrap_or(0),
+            b"replicas" => self.replicas = number().unwrap_or(0),
+            b"meta" => self.meta = Some(value.text().as_bytes().into()),
+            _ => {}
         }
-        if let Some(meta) = &self.meta {
-            words.extend([&b"meta"[..], meta]);
+    }
+
+    /// Calls `use_items` with the fields and values that make the lock's hash.
+    pub fn with_items<R>(&self, use_items: impl FnOnce(&[Item<'_>]) -> R) -> R {
+        let number = |number: u64| Item::Int(number as i64);
+        let pairs = [
+            (LOCK_FIELD, Some(number(self.token))),
+            (b"owner", Some(Item::Bytes(&self.owner))),
+            (b"lease", Some(number(self.lease))),
+            (b"since", Some(Item::Int(self.since))),
+            (b"replicas", (self.replicas > 0).then(|| number(self.replicas))),
+            (b"meta", self.meta.as_deref().map(Item::Bytes)),
+        ];
+        let (mut items, mut count) = ([Item::Int(0); 2 * 6], 0);
+        for (field, value) in pairs {
+            if let Some(value) = value {
+                items[count..count + 2].copy_from_slice(&[Item::Bytes(field), value]);
+                count += 2;
+            }
         }
-        use_words(&words)
+        use_items(&items[..count])
     }
 
     /// Returns the milliseconds for which the lock has been held; a clock that was set back does not make them negative.
@@ -69,10 +94,15 @@ impl Record {
 }
 
 /// Returns the hash that these fields and values make, as one listpack, whatever the limits for other hashes.
-pub fn packed(words: &[&[u8]]) -> Value {
-    // A word takes at most ten bytes beside its text.
-    let mut pack = Listpack::with_capacity(words.iter().map(|word| word.len() + 10).sum());
-    words.iter().for_each(|word| pack.push_back(*word));
+pub fn packed(items: &[Item<'_>]) -> Value {
+    // Seven bytes make a listpack, and at most ten an item beside its text; short ones take two.
+    let size = |item: &Item<'_>| match item {
+        Item::Bytes(text) if text.len() >= 64 => text.len() + 10,
+        Item::Bytes(text) => text.len() + 2,
+        number => number.stored_size(),
+    };
+    let mut pack = Listpack::with_capacity(7 + items.iter().map(size).sum::<usize>());
+    items.iter().for_each(|item| pack.push_back(*item));
     pack.shrink_to_fit();
     Value::Hash(Hash::Packed(pack))
 }
@@ -88,8 +118,8 @@ pub fn repack(entry: &mut Entry) {
         },
         _ => return,
     };
-    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-    entry.set_word(packed(&words));
+    let items: Vec<_> = words.iter().map(Item::from).collect();
+    entry.set_word(packed(&items));
 }
 
 /// Returns the fields and values of a lock or fence, that which says so first.
@@ -130,14 +160,16 @@ mod tests {
                 replicas,
                 meta,
             };
-            let Value::Hash(hash) = record.with_fields(packed) else { panic!("a hash") };
+            let Value::Hash(hash) = record.with_items(packed) else { panic!("a hash") };
             assert_eq!(Record::of(&hash), Some(record));
         }
     }
 
     #[test]
     fn a_lock_that_says_little_ends_all_the_same() {
-        let Value::Hash(hash) = packed(&[LOCK_FIELD, b"5", b"lease", b"-3"]) else { panic!("a hash") };
+        let Value::Hash(hash) = packed(&[LOCK_FIELD, b"5", b"lease", b"-3"].map(Item::Bytes)) else {
+            panic!("a hash")
+        };
         let record = Record::of(&hash).expect("a lock");
         assert_eq!((record.lease, record.owner.len(), record.since), (LEASE_UNSAID, 0, 0));
     }
@@ -148,11 +180,12 @@ mod tests {
         let record =
             Record { token: 9, owner: b"me".as_slice().into(), lease: 5, since: 6, ..Record::default() };
         let mut table = Hash::new();
-        record.with_fields(|words| {
-            for pair in words.chunks(2) {
-                table.set(pair[0], pair[1], &small, seed);
+        record.with_items(|items| {
+            for pair in items.chunks(2) {
+                table.set(pair[0].text().as_bytes(), pair[1].text().as_bytes(), &small, seed);
             }
         });
+        assert_eq!(Record::of(&table).as_ref(), Some(&record));
         let mut entry = Entry::with_word(b"k", Value::Hash(table.clone()), None);
         repack(&mut entry);
         let hash = View::<Hash>::of(&entry).expect("a hash");

@@ -94,7 +94,7 @@ impl Server {
     pub(crate) fn place_grant(&mut self, session: &mut Session) {
         let offset = self.propagation.stream.offset();
         let Some(blocked) = &mut session.blocked else { return };
-        if let (Some(LockWait::Granted(_)), Some(acks)) = (&blocked.lock, &mut blocked.acks)
+        if let (Some(LockWait::Granted { .. }), Some(acks)) = (&blocked.lock, &mut blocked.acks)
             && acks.offset == u64::MAX
         {
             acks.offset = offset;
@@ -136,9 +136,9 @@ impl Server {
                     self.waiting.signal(db, &key);
                 }
             }
-            LockWait::Granted(grant) => {
+            LockWait::Granted { key, grant } => {
                 if grant.kind == Kind::Fresh {
-                    self.give_back(&mut keys, &grant, now);
+                    self.take_back(&mut keys, &key, grant.token, now);
                 }
                 let logged = acks.is_none_or(|acks| acks.logs.is_none() || self.has_logged(acks.offset));
                 let error = if grant.replicas == 0 && !logged { NOT_ON_DISK } else { TOO_FEW };
@@ -155,11 +155,6 @@ impl Server {
         let waiters = queues.len(db, key);
         let position = queues.position(db, key, owner).unwrap_or(waiters + 1);
         Busy { holder: Record { owner: next, ..Record::default() }, waiters, position, ..Busy::default() }
-    }
-
-    /// Deletes a lock whose grant will not be told.
-    fn give_back(&mut self, keys: &mut Keys<'_>, grant: &Grant, now: Now) {
-        self.take_back(keys, &grant.key, grant.token, now);
     }
 
     /// Deletes a lock which nobody knows that they hold; while writes are paused it is left to its lease.
@@ -180,14 +175,7 @@ impl Server {
             self.note_write_of(&keys.space.seed, db, key);
         }
         self.locks.index.remove(db, key);
-        self.lock_ended(db, key, &record, What::GivenBack, now);
-    }
-
-    /// Notes that a session is being told of a grant, by what its output ends with.
-    fn telling(&mut self, id: SessionId, db: usize, grant: &Grant) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.telling(db, &grant.key, grant.token);
-        }
+        self.lock_ended(db, key, record, What::GivenBack, now);
     }
 
     /// Notes that a session has ended, perhaps before all of the reply with its grant was sent.
@@ -216,8 +204,8 @@ impl Session {
     pub(crate) fn grant_to_give_back(&self) -> Option<Untold> {
         let blocked = self.blocked.as_ref()?;
         match &blocked.lock {
-            Some(LockWait::Granted(grant)) if grant.kind == Kind::Fresh => {
-                Some(Untold { db: blocked.db, key: grant.key.clone(), token: grant.token, end: 0 })
+            Some(LockWait::Granted { key, grant }) if grant.kind == Kind::Fresh => {
+                Some(Untold { db: blocked.db, key: key.clone(), token: grant.token, end: 0 })
             }
             _ => None,
         }
@@ -308,18 +296,22 @@ impl Engine {
         let Some(blocked) = self.server.sessions.get(id).and_then(|session| session.blocked.as_ref()) else {
             return;
         };
-        let (Some(LockWait::Granted(grant)), Some(acks)) = (&blocked.lock, &blocked.acks) else { return };
+        let (Some(LockWait::Granted { key, grant }), Some(acks)) = (&blocked.lock, &blocked.acks) else {
+            return;
+        };
         if !self.server.is_safe(acks) {
             return;
         }
-        let (db, grant) = (blocked.db, grant.clone());
+        let (db, key, grant) = (blocked.db, key.clone(), *grant);
         let mut keys = Keys::new(&mut self.keyspace, db, now.unix_ms(), true);
-        let held = self.server.lock_at(&mut keys, &grant.key, now);
+        let held = self.server.lock_at(&mut keys, &key, now);
         if matches!(held, Ok(Some(record)) if record.token == grant.token) {
             // The holder counts from the moment in which it hears of the grant.
-            self.server.locks.index.set(db, &grant.key, Some(lease_end(now, grant.lease)));
+            self.server.locks.index.set(db, &key, Some(lease_end(now, grant.lease)));
             self.unblock(id, now, |out, _| grant.reply(out));
-            self.server.telling(id, db, &grant);
+            if let Some(session) = self.server.sessions.get_mut(id) {
+                session.telling(db, &key, grant.token);
+            }
         } else {
             self.server.unblock_with_error(id, TAKEN_AWAY);
             self.settle_unblocked(id, now);
