@@ -276,6 +276,7 @@ fn grant(
         meta: wish.meta.map(Into::into),
     };
     record.with_items(|items| put_lock(cx, wish.key, items, kind))?;
+    cx.server.forget_gone(cx.keys.space, cx.now);
     let (db, locks) = (cx.keys.db, &mut cx.server.locks);
     locks.index.set(db, wish.key, Some(lease_end(cx.now, wish.lease)));
     let event = Event { at_ms: unix_ms, what: What::Granted, owner: record.owner, token };

@@ -236,14 +236,20 @@ impl Server {
         self.locks.tokens.see(guard.token());
         let Some(lease) = lease else { return };
         let deadline = self.counts_leases().then(|| lease_end(now, lease));
-        // Where nobody counts leases, nobody would miss those which are gone.
+        self.forget_gone(space, now);
+        self.locks.index.set(db, key, deadline);
+    }
+
+    /// Forgets a few locks that other commands have deleted, if there are any.
+    ///
+    /// Called with each new lock: a long lease, or one that nobody counts here, would keep them for long.
+    pub(crate) fn forget_gone(&mut self, space: &Keyspace, now: Now) {
         for (db, key) in self.locks.index.some() {
             let entry = space.dbs.get(db).and_then(|db| db.table.get(&key));
             if !entry.is_some_and(|entry| matches!(Guard::of(entry), Some(Guard::Lock(_)))) {
-                self.locks.index.remove(db, &key);
+                self.lock_is_gone(db, &key, now);
             }
         }
-        self.locks.index.set(db, key, deadline);
     }
 
     /// Takes note of an entry that was read from a snapshot.

@@ -293,6 +293,16 @@ fn in_a_transaction_a_log_that_syncs_always_is_waited_for_as_by_other_writes() {
 }
 
 #[test]
+fn locks_that_were_deleted_are_forgotten_long_before_their_leases_end() {
+    let mut rig = Rig::new(&[&[]]);
+    for n in 0..1000 {
+        acquire(&mut rig, 0, &format!("k{n}"), "me", 3_600_000);
+        assert_eq!(rig.ask(0, &format!("DEL k{n}")), ":1");
+    }
+    assert!(rig.members[0].node.engine.server.locks.index.len() < 100);
+}
+
+#[test]
 fn whose_turn_comes_waits_for_replicas_as_well() {
     let mut rig = pair();
     let held = acquire(&mut rig, 0, "k", "me", 60_000);
