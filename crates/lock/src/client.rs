@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::backend::{BackendKind, Trouble, native};
 use crate::builder::ClientBuilder;
+use crate::encode::digits;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::record::RecordSink;
@@ -38,6 +39,17 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns a name that no other owner has.
+    pub(crate) fn next_owner(&self) -> String {
+        let mut room = [0; 20];
+        let number = digits(self.next_id(), &mut room);
+        let mut name = String::with_capacity(self.owner.len() + 1 + number.len());
+        name.push_str(&self.owner);
+        name.push(':');
+        name.extend(number.iter().map(|digit| char::from(*digit)));
+        name
     }
 }
 

@@ -43,6 +43,7 @@ pub mod blocking;
 mod builder;
 mod client;
 mod context;
+mod encode;
 mod error;
 mod guard;
 mod held;

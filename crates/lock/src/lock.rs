@@ -189,7 +189,7 @@ impl Lock {
         let mut attempt = Attempt::new(self.policy());
         let mut unsettled = Unsettled::new(store, &request);
         let mut subscription: Option<Subscription> = None;
-        let mut holder: Box<Holder> = Box::default();
+        let mut holder: Option<Box<Holder>> = None;
         let mut reason = String::new();
         loop {
             let mut sent = Instant::now();
@@ -211,6 +211,7 @@ impl Lock {
                     continue;
                 }
                 Step::Busy => {
+                    let holder = holder.unwrap_or_default();
                     let error = Error::Busy { holder, checks: attempt.checks(), waited: begun.elapsed() };
                     self.record_busy(&request, &error).await;
                     return Err(error);
@@ -243,7 +244,7 @@ impl Lock {
                 }
                 Ok(Answer::Busy { holder: now_holder, queues }) => {
                     unsettled.answered();
-                    holder = now_holder;
+                    holder = Some(now_holder);
                     attempt.busy(begun.elapsed(), queues, random::number());
                     if let (Store::One(server), false, None) = (&**store, queues, &subscription) {
                         // It wakes us at once when it listens: what was released until then was not heard.
@@ -287,10 +288,15 @@ impl Lock {
             return invalid("the least number of checks is 1");
         }
         let shared = &self.client.shared;
-        let owner = self.owner.clone().unwrap_or_else(|| format!("{}:{}", shared.owner, shared.next_id()));
-        if owner.is_empty() || owner.len() > LONGEST_OWNER || owner.contains(['\r', '\n', '\0']) {
-            return invalid("an owner's name has from 1 to 512 bytes, without line breaks and zeros");
-        }
+        let owner = match &self.owner {
+            Some(owner)
+                if owner.is_empty() || owner.len() > LONGEST_OWNER || owner.contains(['\r', '\n', '\0']) =>
+            {
+                return invalid("an owner's name has from 1 to 512 bytes, without line breaks and zeros");
+            }
+            Some(owner) => owner.clone(),
+            None => shared.next_owner(),
+        };
         Ok(Request {
             key: self.key.clone(),
             owner,

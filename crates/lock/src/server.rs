@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Client, Cmd, Value, cmd};
+use redis::{Client, Value, cmd};
 use tokio::runtime::Handle;
 
 use crate::backend::portable::{Call, CompareDelete, Script};
 use crate::backend::{BackendKind, Request, Trouble, Verdict, native, portable};
+use crate::encode::Pack;
 use crate::wakeup::Wakeups;
 use crate::wire::{Pending, Wire};
 
@@ -254,12 +255,12 @@ impl Server {
                 // The reply waits for replicas: on a connection of its own it holds nobody up.
                 let own = self.own_link().await?;
                 let time = request.lease + self.response_timeout;
-                let verdict = self.lock_on(&own, time, &native::acquire(request, None)).await?;
+                let verdict = self.lock_on(&own, time, &native::Acquire { request, wait: None }).await?;
                 self.keep(own);
                 verdict
             }
             BackendKind::Native => {
-                let command = native::acquire(request, None);
+                let command = native::Acquire { request, wait: None };
                 self.lock_on(&link, self.response_timeout, &command).await?
             }
             BackendKind::Portable if request.replicas > 0 => self.acquire_replicated(request).await?,
@@ -282,7 +283,7 @@ impl Server {
         if request.replicas > 0 {
             time += request.lease;
         }
-        self.lock_on(link, time, &native::acquire(request, Some(wait))).await
+        self.lock_on(link, time, &native::Acquire { request, wait: Some(wait) }).await
     }
 
     /// Takes a lock by script and gives it back unless enough replicas have it.
@@ -339,7 +340,7 @@ impl Server {
         let link = self.link().await?;
         match (link.kind, link.compare_delete) {
             (BackendKind::Native, _) => {
-                let command = native::release(request, token);
+                let command = native::Release { request, token };
                 self.on(&link, self.response_timeout, &command, native::released).await
             }
             (BackendKind::Portable, Some(how)) if request.owner_is_unique => {
@@ -364,7 +365,7 @@ impl Server {
     /// What is asked for after this comes after it.
     pub(crate) fn begin_release(&self, request: &Request, token: u64) -> Option<Pending<Value>> {
         let link = lock(&self.shared).clone().filter(|link| link.kind == BackendKind::Native)?;
-        link.wire.send(&native::release(request, token), self.response_timeout).ok()
+        link.wire.send(&native::Release { request, token }, self.response_timeout).ok()
     }
 
     /// Makes sure that an owner whose last request had no answer holds nothing.
@@ -379,7 +380,7 @@ impl Server {
         let own = self.own_link().await?;
         // Taking over the place ends the other connection's wait; this one ends by itself.
         if let Verdict::Granted { token, .. } = self.queue(&own, &request, Duration::from_millis(1)).await? {
-            let command = native::release(&request, token);
+            let command = native::Release { request: &request, token };
             self.on(&own, self.response_timeout, &command, native::released).await?;
         }
         self.keep(own);
@@ -391,11 +392,11 @@ impl Server {
         match link.kind {
             BackendKind::Native => {
                 // The same owner is told its token.
-                let command = native::acquire(&plain(request), None);
+                let command = native::Acquire { request: &plain(request), wait: None };
                 let time = request.lease + self.response_timeout;
                 let verdict = self.lock_on(link, time, &command).await?;
                 if let Verdict::Granted { token, .. } = verdict {
-                    let command = native::release(request, token);
+                    let command = native::Release { request, token };
                     self.on(link, self.response_timeout, &command, native::released).await?;
                 }
                 Ok(())

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::backend::{Trouble, Verdict, native};
+use crate::encode::Pack;
 use crate::parse::{parse, parse_grant};
 
 /// How much is read at a time.
@@ -154,6 +155,7 @@ impl Wire {
             writing: Vec::new(),
             written: 0,
             read: Vec::new(),
+            filled: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timer_runs: false,
         };
@@ -174,31 +176,31 @@ impl Wire {
     }
 
     /// Sends a request and waits for its reply; what the server refuses is trouble.
-    pub(crate) async fn ask(&self, command: &Cmd, time: Duration) -> Result<Value, Trouble> {
+    pub(crate) async fn ask(&self, command: &impl Pack, time: Duration) -> Result<Value, Trouble> {
         self.send(command, time)?.reply().await
     }
 
     /// Sends LOCK.ACQUIRE and waits for what comes of it.
-    pub(crate) async fn ask_for_lock(&self, command: &Cmd, time: Duration) -> Result<Verdict, Trouble> {
+    pub(crate) async fn ask_for_lock(&self, command: &impl Pack, time: Duration) -> Result<Verdict, Trouble> {
         let (answer, reply) = oneshot::channel();
         self.enqueue(command, Answer::Verdict(answer), time)?;
         Pending(reply).reply().await
     }
 
     /// Has a request sent, behind all that were sent before.
-    pub(crate) fn send(&self, command: &Cmd, time: Duration) -> Result<Pending<Value>, Trouble> {
+    pub(crate) fn send(&self, command: &impl Pack, time: Duration) -> Result<Pending<Value>, Trouble> {
         let (answer, reply) = oneshot::channel();
         self.enqueue(command, Answer::Value(answer), time)?;
         Ok(Pending(reply))
     }
 
-    fn enqueue(&self, command: &Cmd, answer: Answer, time: Duration) -> Result<(), Trouble> {
+    fn enqueue(&self, command: &impl Pack, answer: Answer, time: Duration) -> Result<(), Trouble> {
         let shared = &self.0.0;
         let mut state = shared.lock();
         if let Some(reason) = &state.ended {
             return Err(Trouble::Unreachable(reason.clone()));
         }
-        command.write_packed_command(&mut state.out);
+        command.pack(&mut state.out);
         let now = Instant::now();
         let deadline = now.checked_add(time).unwrap_or(now + FAR);
         state.waiting.push_back(Waiting { answer, deadline });
@@ -222,7 +224,9 @@ struct Driver {
     shared: Arc<Shared>,
     writing: Vec<u8>,
     written: usize,
+    /// What was read and not yet handed over stands in front, `filled` bytes long; what follows is room.
     read: Vec<u8>,
+    filled: usize,
     timer: Pin<Box<Sleep>>,
     timer_runs: bool,
 }
@@ -294,20 +298,20 @@ impl Driver {
 
     /// Reads what has arrived and hands the replies over.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let length = self.read.len();
-        self.read.resize(length + CHUNK, 0);
-        let mut chunk = ReadBuf::new(&mut self.read[length..]);
-        let outcome = Pin::new(&mut self.stream).poll_read(context, &mut chunk);
+        if self.read.len() < self.filled + CHUNK {
+            self.read.resize((self.filled + CHUNK).max(2 * self.filled), 0);
+        }
+        let mut chunk = ReadBuf::new(&mut self.read[self.filled..]);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut chunk))?;
         let count = chunk.filled().len();
-        self.read.truncate(length + count);
-        ready!(outcome)?;
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
+        self.filled += count;
         let mut at = 0;
         let mut state = self.shared.lock();
-        while at < self.read.len() {
-            let rest = &self.read[at..];
+        while at < self.filled {
+            let rest = &self.read[at..self.filled];
             let grant = match state.waiting.front() {
                 Some(Waiting { answer: Answer::Verdict(_), .. }) => parse_grant(rest),
                 _ => None,
@@ -326,8 +330,9 @@ impl Driver {
             waiting.answer.reply(reply);
         }
         drop(state);
-        self.read.drain(..at);
-        if self.read.is_empty() && self.read.capacity() > KEPT_CAPACITY {
+        self.read.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        if self.filled == 0 && self.read.len() > KEPT_CAPACITY {
             self.read = Vec::new();
         }
         Poll::Ready(Ok(()))

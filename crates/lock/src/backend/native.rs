@@ -13,22 +13,38 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 
 use super::{Request, Trouble, Verdict, integer, text, unexpected, unsigned};
+use crate::encode::{Pack, head, number, word};
 use crate::error::Holder;
 
-pub(crate) fn acquire(request: &Request, wait: Option<Duration>) -> Cmd {
-    let length = request.key.len() + request.owner.len() + request.meta.as_ref().map_or(0, String::len);
-    let mut command = Cmd::with_capacity(11, length + 96);
-    command.arg("LOCK.ACQUIRE").arg(&request.key).arg(&request.owner).arg("LEASE").arg(request.lease_ms());
-    if let Some(wait) = wait {
-        command.arg("WAIT").arg(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+/// `LOCK.ACQUIRE`; it is sent once for each lock, and so is [`Release`].
+pub(crate) struct Acquire<'r> {
+    pub(crate) request: &'r Request,
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Pack for Acquire<'_> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        let Acquire { request, wait } = self;
+        let options = [wait.is_some(), request.replicas > 0, request.meta.is_some()];
+        head(out, 5 + 2 * options.iter().filter(|given| **given).count() as u64);
+        word(out, b"LOCK.ACQUIRE");
+        word(out, &request.key);
+        word(out, request.owner.as_bytes());
+        word(out, b"LEASE");
+        number(out, request.lease_ms());
+        if let Some(wait) = wait {
+            word(out, b"WAIT");
+            number(out, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        }
+        if request.replicas > 0 {
+            word(out, b"REPLICAS");
+            number(out, u64::from(request.replicas));
+        }
+        if let Some(meta) = &request.meta {
+            word(out, b"META");
+            word(out, meta.as_bytes());
+        }
     }
-    if request.replicas > 0 {
-        command.arg("REPLICAS").arg(request.replicas);
-    }
-    if let Some(meta) = &request.meta {
-        command.arg("META").arg(meta);
-    }
-    command
 }
 
 pub(crate) fn renew(request: &Request, token: u64) -> Cmd {
@@ -37,10 +53,20 @@ pub(crate) fn renew(request: &Request, token: u64) -> Cmd {
     command
 }
 
-pub(crate) fn release(request: &Request, token: u64) -> Cmd {
-    let mut command = Cmd::with_capacity(4, request.key.len() + request.owner.len() + 32);
-    command.arg("LOCK.RELEASE").arg(&request.key).arg(&request.owner).arg(token);
-    command
+/// `LOCK.RELEASE`.
+pub(crate) struct Release<'r> {
+    pub(crate) request: &'r Request,
+    pub(crate) token: u64,
+}
+
+impl Pack for Release<'_> {
+    fn pack(&self, out: &mut Vec<u8>) {
+        head(out, 4);
+        word(out, b"LOCK.RELEASE");
+        word(out, &self.request.key);
+        word(out, self.request.owner.as_bytes());
+        number(out, self.token);
+    }
 }
 
 pub(crate) fn guard(key: &[u8], token: u64, guarded: &Cmd) -> Cmd {
@@ -111,6 +137,34 @@ mod tests {
 
     fn word(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_wish_says_what_was_asked_for_and_no_more() {
+        let mut request = Request {
+            key: b"k".to_vec(),
+            owner: "o".into(),
+            lease: Duration::from_secs(30),
+            replicas: 0,
+            meta: None,
+            owner_is_unique: true,
+        };
+        let packed = |request: &Request, wait: Option<u64>| {
+            let mut out = Vec::new();
+            Acquire { request, wait: wait.map(Duration::from_millis) }.pack(&mut out);
+            let words = String::from_utf8(out).unwrap();
+            let (head, words) = words.split_once("\r\n").unwrap();
+            let words: Vec<&str> = words.split("\r\n").skip(1).step_by(2).collect();
+            assert_eq!(head, format!("*{}", words.len()));
+            words.join(" ")
+        };
+        assert_eq!(packed(&request, None), "LOCK.ACQUIRE k o LEASE 30000");
+        assert_eq!(packed(&request, Some(7)), "LOCK.ACQUIRE k o LEASE 30000 WAIT 7");
+        (request.replicas, request.meta) = (2, Some("{}".into()));
+        assert_eq!(packed(&request, None), "LOCK.ACQUIRE k o LEASE 30000 REPLICAS 2 META {}");
+        let mut out = Vec::new();
+        Release { request: &request, token: 41 }.pack(&mut out);
+        assert_eq!(out, b"*4\r\n$12\r\nLOCK.RELEASE\r\n$1\r\nk\r\n$1\r\no\r\n$2\r\n41\r\n");
     }
 
     #[test]
