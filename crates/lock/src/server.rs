@@ -80,23 +80,33 @@ impl Server {
 
     /// Returns the shared connection, made anew if there is none.
     pub(crate) async fn link(&self) -> Result<Link, Trouble> {
-        if let Some(link) = &*lock(&self.shared) {
-            return Ok(link.clone());
+        if let Some(link) = self.live_link() {
+            return Ok(link);
         }
         // One connects, the others wait for it.
         let _connecting = self.connecting.lock().await;
-        if let Some(link) = &*lock(&self.shared) {
-            return Ok(link.clone());
+        if let Some(link) = self.live_link() {
+            return Ok(link);
         }
         let link = self.connect().await?;
         *lock(&self.shared) = Some(link.clone());
         Ok(link)
     }
 
+    /// Returns the shared connection, if there is one and it has not ended while nobody used it.
+    fn live_link(&self) -> Option<Link> {
+        lock(&self.shared).as_ref().filter(|link| !link.wire.has_ended()).cloned()
+    }
+
     /// Returns a connection that nobody else uses.
     pub(crate) async fn own_link(&self) -> Result<Link, Trouble> {
-        let idle = lock(&self.idle).pop();
-        match idle {
+        let kept = {
+            let mut idle = lock(&self.idle);
+            // A server that was restarted has ended all of them.
+            idle.retain(|link| !link.wire.has_ended());
+            idle.pop()
+        };
+        match kept {
             Some(link) => Ok(link),
             None => self.connect().await,
         }

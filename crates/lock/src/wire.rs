@@ -175,6 +175,11 @@ impl Wire {
         Ok(wire)
     }
 
+    /// Returns whether nothing can be asked any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.0.lock().ended.is_some()
+    }
+
     /// Sends a request and waits for its reply; what the server refuses is trouble.
     pub(crate) async fn ask(&self, command: &impl Pack, time: Duration) -> Result<Value, Trouble> {
         self.send(command, time)?.reply().await
