@@ -80,35 +80,37 @@ impl Drop for Guard {
         let ended = held.end();
         held.client.renewals.remove(held);
         match ended {
-            // A release that was dropped half way has ended it already.
-            Ok(_) | Err(LossCause::Released) => {
-                let valid_until = held.valid_until();
-                let held = Arc::clone(held);
-                // It goes out before anything that is asked for from now on, so that the next one finds it free.
-                let begun = match &*held.client.store {
-                    Store::One(server) => server.begin_release(&held.request, held.token()),
-                    Store::Several(_) => None,
-                };
-                if let Some(runtime) = held.client.store.servers().iter().find_map(|server| server.runtime())
-                {
-                    // Its failure is recorded; nobody is left to tell.
-                    runtime.spawn(async move {
-                        let mut unanswered = false;
-                        if let Some(begun) = begun {
-                            match begun.reply().await.and_then(|reply| native::released(&reply)) {
-                                Ok(true) => return,
-                                // The answer says more when it is asked for once more.
-                                Ok(false) | Err(_) => unanswered = true,
-                            }
-                        }
-                        let _ = give_back(&held, valid_until, unanswered).await;
-                    });
-                }
-            }
+            Ok(_) => give_back_behind(held, false),
+            // A release that was dropped half way has ended it already; what it sent may have arrived.
+            Err(LossCause::Released) => give_back_behind(held, true),
             Err(LossCause::Expired) => give_back_late(held),
             Err(_) => {}
         }
     }
+}
+
+/// Gives a lock back in the background; `unanswered` is whether that was tried before.
+fn give_back_behind(held: &Arc<Held>, mut unanswered: bool) {
+    let Some(runtime) = held.client.store.servers().iter().find_map(|server| server.runtime()) else {
+        return;
+    };
+    // It goes out before anything that is asked for from now on, so that the next one finds it free.
+    let begun = match &*held.client.store {
+        Store::One(server) => server.begin_release(&held.request, held.token()),
+        Store::Several(_) => None,
+    };
+    let (held, valid_until) = (Arc::clone(held), held.valid_until());
+    // Its failure is recorded; nobody is left to tell.
+    runtime.spawn(async move {
+        if let Some(begun) = begun {
+            match begun.reply().await.and_then(|reply| native::released(&reply)) {
+                Ok(true) => return,
+                Ok(false) if !unanswered => return held.record_loss(LossCause::Taken).await,
+                Ok(false) | Err(_) => unanswered = true,
+            }
+        }
+        let _ = give_back(&held, valid_until, unanswered).await;
+    });
 }
 
 /// Gives a lock back whose lease has run out here; the server may still hold it, and checks the token.
