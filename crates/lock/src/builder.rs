@@ -10,6 +10,7 @@ use redis::{Client, IntoConnectionInfo};
 use crate::backend::BackendKind;
 use crate::client::{LockClient, Shared};
 use crate::error::Error;
+use crate::lock::LONGEST_OWNER;
 use crate::record::RecordSink;
 use crate::renewal::Renewals;
 use crate::server::{DEAD_AFTER, Server};
@@ -102,7 +103,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what owners' names begin with; `host:pid:random` by default. Each lock adds a number to it.
+    /// Sets what owners' names begin with; `host:pid` by default. What follows makes each lock's own of it.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
@@ -140,9 +141,14 @@ impl ClientBuilder {
         } else {
             Store::One(server(addresses))
         };
-        let owner = self.owner.unwrap_or_else(|| {
-            format!("{}:{}:{:08x}", machine::host(), std::process::id(), random::number() as u32)
-        });
+        let owner = self.owner.unwrap_or_else(|| format!("{}:{}", machine::host(), std::process::id()));
+        if owner.is_empty() || owner.len() > LONGEST_OWNER / 2 || owner.contains(['\r', '\n', '\0']) {
+            let reason =
+                "what owners' names begin with has from 1 to 256 bytes, without line breaks and zeros";
+            return Err(Error::Invalid { reason: reason.into() });
+        }
+        // Two processes may be given the same name, and must not take each other's locks for their own.
+        let owner = format!("{owner}:{:016x}", random::number());
         Ok(LockClient {
             shared: Arc::new(Shared {
                 store: Arc::new(store),

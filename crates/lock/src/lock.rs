@@ -24,7 +24,7 @@ use crate::wakeup::Subscription;
 const LONGEST_LEASE_MS: u128 = (i32::MAX as u128) * 1000;
 
 /// The longest name of an owner.
-const LONGEST_OWNER: usize = 512;
+pub(crate) const LONGEST_OWNER: usize = 512;
 
 /// The lock on a key, to be configured and then [acquired](Lock::acquire) or [run](Lock::run) under.
 #[derive(Clone, Debug)]
