@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two tries to reach a server.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest time that one request may wait in a server's queue when the number of checks has no limit.
+/// The longest time that one request may wait in a server's queue; then it is asked again.
 const LONGEST_QUEUEING: Duration = Duration::from_secs(24 * 3600);
 
 /// How often and in which distance to check.
@@ -122,6 +122,7 @@ impl Attempt {
                 State::Check | State::Look => return Step::Check,
                 State::Queue => {
                     let left = self.queue_end().map_or(LONGEST_QUEUEING, |end| end.saturating_sub(now));
+                    let left = left.min(LONGEST_QUEUEING);
                     // A server takes whole milliseconds, and none of them is no queue at all.
                     return Step::Queue(left.max(Duration::from_millis(1)));
                 }

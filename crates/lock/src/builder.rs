@@ -10,7 +10,7 @@ use redis::{Client, IntoConnectionInfo};
 use crate::backend::BackendKind;
 use crate::client::{LockClient, Shared};
 use crate::error::Error;
-use crate::lock::LONGEST_OWNER;
+use crate::lock::{LONGEST_OWNER, LONGEST_TIME};
 use crate::record::RecordSink;
 use crate::renewal::Renewals;
 use crate::server::{DEAD_AFTER, Server};
@@ -87,13 +87,13 @@ impl ClientBuilder {
 
     /// Sets how long connecting may take; 2 s by default.
     pub fn connection_timeout(mut self, timeout: Duration) -> Self {
-        self.connection_timeout = timeout;
+        self.connection_timeout = timeout.min(LONGEST_TIME);
         self
     }
 
     /// Sets how long an answer may take, beyond a wait that was asked for; 2 s by default.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout;
+        self.response_timeout = timeout.min(LONGEST_TIME);
         self
     }
 

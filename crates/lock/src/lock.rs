@@ -23,6 +23,9 @@ use crate::wakeup::Subscription;
 /// The longest lease that a server takes, in milliseconds.
 const LONGEST_LEASE_MS: u128 = (i32::MAX as u128) * 1000;
 
+/// The longest time that anything else is asked to last, which stands for "without end": clocks can count that far.
+pub(crate) const LONGEST_TIME: Duration = Duration::from_secs(i32::MAX as u64);
+
 /// The longest name of an owner.
 pub(crate) const LONGEST_OWNER: usize = 512;
 
@@ -85,13 +88,13 @@ impl Lock {
     ///
     /// A server that lets clients queue makes the sleep: it answers as soon as it is our turn.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.options.interval = interval.max(Duration::from_millis(1));
+        self.options.interval = interval.clamp(Duration::from_millis(1), LONGEST_TIME);
         self
     }
 
     /// Sets by which part of the interval a sleep may be shorter or longer, from 0 to 1; 0.1 by default.
     pub fn jitter(mut self, jitter: f64) -> Self {
-        self.options.jitter = jitter;
+        self.options.jitter = if jitter.is_nan() { 0.0 } else { jitter };
         self
     }
 
@@ -118,7 +121,7 @@ impl Lock {
 
     /// Sets for how long the lock is held at most; without end by default.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
-        self.options.max_hold = Some(max_hold);
+        self.options.max_hold = Some(max_hold.min(LONGEST_TIME));
         self
     }
 
