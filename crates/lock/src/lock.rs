@@ -245,8 +245,10 @@ impl Lock {
                         Held::new(shared, request, self.options, tokens, now, valid_until, checks, waited);
                     return Ok(Guard::new(Arc::new(held)));
                 }
-                Ok(Answer::Busy { holder: now_holder, queues }) => {
-                    unsettled.answered();
+                Ok(Answer::Busy { holder: now_holder, queues, complete }) => {
+                    if complete {
+                        unsettled.answered();
+                    }
                     holder = Some(now_holder);
                     attempt.busy(begun.elapsed(), queues, random::number());
                     if let (Store::One(server), false, None) = (&**store, queues, &subscription) {

@@ -29,31 +29,37 @@ pub(crate) fn quorum(count: usize) -> usize {
     count / 2 + 1
 }
 
+/// Returns the tokens with which servers granted a wish.
+pub(crate) fn tokens(answers: &[Result<Verdict, Trouble>]) -> Box<[Option<u64>]> {
+    let token = |answer: &Result<Verdict, Trouble>| match answer {
+        Ok(Verdict::Granted { token, .. }) => Some(*token),
+        _ => None,
+    };
+    answers.iter().map(token).collect()
+}
+
 /// Returns what the servers' answers to a wish amount to.
 pub(crate) fn decide(answers: Vec<Result<Verdict, Trouble>>) -> Result<Answer, Trouble> {
-    let quorum = quorum(answers.len());
-    let mut tokens = Vec::with_capacity(answers.len());
+    let (count, quorum) = (answers.len(), quorum(answers.len()));
+    let tokens = tokens(&answers);
     let (mut holder, mut trouble, mut silent) = (None, None, 0);
-    let count = answers.len();
     for answer in answers {
-        let mut token = None;
         match answer {
-            Ok(Verdict::Granted { token: granted, .. }) => token = Some(granted),
+            Ok(Verdict::Granted { .. }) => {}
             Ok(Verdict::Busy(busy)) => holder = Some(busy),
             Err(error) => {
                 silent += 1;
                 trouble = Some(error);
             }
         }
-        tokens.push(token);
     }
     if tokens.iter().flatten().count() >= quorum {
-        let tokens = Tokens::Each(tokens.into());
+        let tokens = Tokens::Each(tokens);
         return Ok(Answer::Granted { tokens, waited: std::time::Duration::ZERO });
     }
     match trouble {
         Some(trouble) if count - silent < quorum => Err(trouble),
-        _ => Ok(Answer::Busy { holder: holder.unwrap_or_default(), queues: false }),
+        _ => Ok(Answer::Busy { holder: holder.unwrap_or_default(), queues: false, complete: silent == 0 }),
     }
 }
 
@@ -101,8 +107,11 @@ mod tests {
     #[test]
     fn a_minority_of_grants_is_none() {
         let decision = decide(vec![granted(5), busy(), busy()]);
-        assert!(matches!(decision, Ok(Answer::Busy { queues: false, .. })));
-        assert!(matches!(decide(vec![granted(5), silent(), busy()]), Ok(Answer::Busy { .. })));
+        assert!(matches!(decision, Ok(Answer::Busy { queues: false, complete: true, .. })));
+        assert!(matches!(
+            decide(vec![granted(5), silent(), busy()]),
+            Ok(Answer::Busy { complete: false, .. })
+        ));
         assert!(matches!(decide(vec![granted(5), silent(), silent()]), Err(Trouble::Unreachable(_))));
     }
 

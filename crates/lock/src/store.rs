@@ -42,10 +42,11 @@ pub(crate) enum Answer {
         tokens: Tokens,
         waited: Duration,
     },
-    /// `queues` is whether one may wait on the server.
+    /// `queues` is whether one may wait on the server, `complete` whether all that were asked have answered.
     Busy {
         holder: Box<Holder>,
         queues: bool,
+        complete: bool,
     },
 }
 
@@ -53,7 +54,9 @@ impl Answer {
     pub(crate) fn of(verdict: Verdict, kind: BackendKind) -> Answer {
         match verdict {
             Verdict::Granted { token, waited } => Answer::Granted { tokens: Tokens::One(token), waited },
-            Verdict::Busy(holder) => Answer::Busy { holder, queues: kind == BackendKind::Native },
+            Verdict::Busy(holder) => {
+                Answer::Busy { holder, queues: kind == BackendKind::Native, complete: true }
+            }
         }
     }
 }
@@ -77,10 +80,14 @@ impl Store {
                 let answers = join_all(servers.iter().map(|server| server.acquire(request))).await;
                 let verdicts: Vec<_> =
                     answers.into_iter().map(|answer| answer.map(|(verdict, _)| verdict)).collect();
+                let tokens = redlock::tokens(&verdicts);
                 let decision = redlock::decide(verdicts);
                 if !matches!(decision, Ok(Answer::Granted { .. })) {
-                    // A minority's grants would keep others from a majority until the lease ends.
-                    let _ = join_all(servers.iter().map(|server| server.settle(request))).await;
+                    // A minority's grants would keep others from a majority until the lease ends. Those who are busy
+                    // or silent are not asked again: that could only get in the way of somebody else.
+                    let granted = servers.iter().zip(&tokens);
+                    let granted = granted.filter_map(|(server, token)| Some((server, (*token)?)));
+                    let _ = join_all(granted.map(|(server, token)| server.release(request, token))).await;
                 }
                 decision
             }
