@@ -216,10 +216,14 @@ impl Lock {
                 Step::Busy => {
                     let holder = holder.unwrap_or_default();
                     let error = Error::Busy { holder, checks: attempt.checks(), waited: begun.elapsed() };
-                    self.record_busy(&request, &error).await;
-                    return Err(error);
+                    return Err(self.failed(&request, &attempt, begun, error).await);
                 }
-                Step::Unavailable => return Err(Error::Unavailable { reason }),
+                Step::Unavailable => {
+                    // What may be held for nobody is not to wait until that is recorded.
+                    drop(unsettled);
+                    let error = Error::Unavailable { reason };
+                    return Err(self.failed(&request, &attempt, begun, error).await);
+                }
             };
             match answer {
                 Ok(Answer::Granted { tokens, waited }) => {
@@ -266,7 +270,7 @@ impl Lock {
                 }
                 Err(trouble) => {
                     unsettled.answered();
-                    return Err(trouble.into());
+                    return Err(self.failed(&request, &attempt, begun, trouble.into()).await);
                 }
             }
         }
@@ -312,25 +316,32 @@ impl Lock {
         })
     }
 
-    async fn record_busy(&self, request: &Request, error: &Error) {
-        let Error::Busy { holder, checks, waited } = error else { return };
+    /// Has it recorded that the lock was not got, and returns why.
+    async fn failed(&self, request: &Request, attempt: &Attempt, begun: Instant, error: Error) -> Error {
         let failure = || Failure {
-            kind: FailureKind::Busy,
+            kind: match error {
+                Error::Busy { .. } => FailureKind::Busy,
+                _ => FailureKind::Unavailable,
+            },
             at: SystemTime::now(),
             key: String::from_utf8_lossy(&self.key).into_owned(),
             task: self.options.task.clone(),
             owner: request.owner.clone(),
             token: None,
-            checks: *checks,
+            checks: attempt.checks(),
             max_checks: self.options.max_checks,
             interval: self.options.interval,
             lease: self.options.lease,
-            waited: *waited,
+            waited: match error {
+                Error::Busy { waited, .. } => waited,
+                _ => begun.elapsed(),
+            },
             held: None,
             holder: Some((**holder).clone()),
             message: error.to_string(),
         };
         hand_over(self.client.shared.sink.as_ref(), failure).await;
+        error
     }
 }
 

@@ -24,6 +24,8 @@ pub const SINK_PATIENCE: Duration = Duration::from_secs(10);
 pub enum FailureKind {
     /// All checks are used up.
     Busy,
+    /// The lock could not be asked for, or was refused: no server, too few replicas, a key of another type.
+    Unavailable,
     /// The lock was lost while it was held.
     Lost,
     /// The task ran and failed.

@@ -67,6 +67,7 @@ impl From<&Failure> for FailureRecord {
 fn kind(kind: redstart_lock::FailureKind) -> FailureKind {
     match kind {
         redstart_lock::FailureKind::Busy => FailureKind::Busy,
+        redstart_lock::FailureKind::Unavailable => FailureKind::Unavailable,
         redstart_lock::FailureKind::Lost => FailureKind::Lost,
         redstart_lock::FailureKind::TaskFailed => FailureKind::TaskFailed,
         redstart_lock::FailureKind::MaxHold => FailureKind::MaxHold,

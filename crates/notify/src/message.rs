@@ -49,6 +49,7 @@ impl Message<'_> {
         let name = one_line(record.task.as_deref().unwrap_or(&record.key));
         let what = match record.kind {
             FailureKind::Busy => format!("{name} did not run: the lock was held by another"),
+            FailureKind::Unavailable => format!("{name} did not run: its lock could not be had"),
             FailureKind::Lost => format!("{name} lost its lock while running"),
             FailureKind::TaskFailed => format!("{name} failed"),
             FailureKind::MaxHold => format!("{name} ran too long and was ended"),

@@ -30,6 +30,8 @@ const META_BYTES_MAX: usize = 4 * 1024;
 pub enum FailureKind {
     /// Another still held the lock when the checks were used up; the task did not run.
     Busy,
+    /// The lock could not be had for another reason, such as a server that cannot be reached; the task did not run.
+    Unavailable,
     /// The lock was lost while the task ran.
     Lost,
     /// The task ran and failed.
@@ -42,8 +44,9 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Returns all kinds.
-    pub const ALL: [FailureKind; 5] = [
+    pub const ALL: [FailureKind; 6] = [
         FailureKind::Busy,
+        FailureKind::Unavailable,
         FailureKind::Lost,
         FailureKind::TaskFailed,
         FailureKind::MaxHold,
@@ -54,6 +57,7 @@ impl FailureKind {
     pub fn name(self) -> &'static str {
         match self {
             FailureKind::Busy => "busy",
+            FailureKind::Unavailable => "unavailable",
             FailureKind::Lost => "lost",
             FailureKind::TaskFailed => "task-failed",
             FailureKind::MaxHold => "max-hold",

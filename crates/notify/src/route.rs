@@ -349,7 +349,7 @@ people = ["bob", "ada"]
             (
                 "\"lost\"]",
                 "\"lots\"]",
-                "notify.toml:27: route 1: there is no kind `lots`; there are busy, lost, task-failed, max-hold, release-unknown",
+                "notify.toml:27: route 1: there is no kind `lots`; there are busy, unavailable, lost, task-failed, max-hold, release-unknown",
             ),
             (
                 "window = \"5m\"",

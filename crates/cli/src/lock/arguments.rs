@@ -15,6 +15,7 @@ Exit codes of `run` (otherwise the command's own, or 128 + the number of the sig
    71  something on this machine failed
    75  the lock is held by another and was at every check; the command did not run
    76  the lock was lost while the command ran, and the command was ended
+   77  the server refuses the lock (a key of another type, no permission); the command did not run
    78  the configuration makes no sense (of `notifier`; `run` complains and goes on)
   124  the command was ended after --max-hold
   126  the command could not be started

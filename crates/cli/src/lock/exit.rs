@@ -16,6 +16,8 @@ pub(crate) const OS: Code = Code(71);
 pub(crate) const BUSY: Code = Code(75);
 /// The lock was lost while the command ran, and the command ended for it (EX_PROTOCOL).
 pub(crate) const LOST: Code = Code(76);
+/// The server refuses the lock: a key of another type, no permission (EX_NOPERM).
+pub(crate) const REFUSED: Code = Code(77);
 /// The configuration file makes no sense (EX_CONFIG).
 pub(crate) const CONFIG: Code = Code(78);
 /// The command was ended after the longest time it may hold the lock (as of timeout(1)).

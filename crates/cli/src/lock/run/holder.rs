@@ -127,8 +127,11 @@ fn refused(run: &Run, desk: &Desk, error: &Error) -> Code {
         }
         error => {
             complain(&error.to_string());
-            desk.save(&report::not_run(run, Waited::default(), error));
-            exit::UNAVAILABLE
+            desk.save(&report::unavailable(run, error));
+            match error {
+                Error::Refused { .. } => exit::REFUSED,
+                _ => exit::UNAVAILABLE,
+            }
         }
     }
 }

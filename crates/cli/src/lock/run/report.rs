@@ -51,7 +51,13 @@ pub(super) fn busy(
     record(run, FailureKind::Busy, waited).holder(Some(holder)).error(error)
 }
 
-/// Returns the record of a command that did not run, though nobody held the lock.
+/// Returns the record of a lock that could not be had, though nobody is known to have held it.
+pub(super) fn unavailable(run: &Run, error: impl Display) -> FailureRecord {
+    record(run, FailureKind::Unavailable, Waited::default())
+        .error(format!("the command did not run: {error}"))
+}
+
+/// Returns the record of a command that could not be started under its lock.
 pub(super) fn not_run(run: &Run, waited: Waited, error: impl Display) -> FailureRecord {
     record(run, FailureKind::TaskFailed, waited).error(format!("the command did not run: {error}"))
 }
