@@ -9,6 +9,7 @@
 //!                                                                     queue, and leaves it
 //! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,15 +62,10 @@ impl Drop for Unsettled {
 }
 
 async fn settle(server: Arc<Server>, request: Arc<Request>, queued_on: Option<Link>) {
-    if let Some(link) = queued_on {
-        let settled = tokio::select! {
-            // What was queued has been answered before this is.
-            settled = server.settle_on(&link, &request) => settled.is_ok(),
-            () = leave_queue(&server, &request) => false,
-        };
-        if settled {
-            return server.keep(link);
-        }
+    if let Some(link) = queued_on
+        && settle_queued(&server, &request, &link).await
+    {
+        return server.keep(link);
     }
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
@@ -83,14 +79,22 @@ async fn settle(server: Arc<Server>, request: Arc<Request>, queued_on: Option<Li
     }
 }
 
-/// Has the owner leave the queue, again and again because the request that waits may not have arrived yet.
-async fn leave_queue(server: &Server, request: &Request) {
+/// Settles a request that waits in the queue; false when it is not certain that it is.
+async fn settle_queued(server: &Server, request: &Request, link: &Link) -> bool {
+    // What was queued has been answered before this is.
+    let mut settled = pin!(server.settle_on(link, request));
     let begun = Instant::now();
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut left) = (Duration::ZERO, true);
     while begun.elapsed() < request.lease * 2 {
-        // Trouble here is tried again; what counts is the answer on the other connection.
-        let _ = server.leave_queue(request).await;
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::select! {
+            biased;
+            settled = &mut settled => return settled.is_ok() && left,
+            () = tokio::time::sleep(pause) => {}
+        }
+        // Again and again, because the request that waits may not have arrived yet. Each time to its end: when the lock
+        // has become free meanwhile, this is granted it, and nobody else gives it back.
+        left = server.leave_queue(request).await.is_ok();
+        pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
     }
+    false
 }
