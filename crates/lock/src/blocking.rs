@@ -9,7 +9,8 @@
 //! # }
 //! ```
 //!
-//! The lock is renewed by the background thread, so the work may block as long as it likes. Nothing can stop it from
+//! Requests go out from the thread that waits for them, each in one write and one read; only what takes longer is left
+//! to the background. The lock is renewed by the background thread, so the work may block as long as it likes. Nothing can stop it from
 //! outside, however: it has to ask [`Context::ensure_held`] itself.
 
 use std::fmt::Display;
@@ -133,7 +134,7 @@ impl Lock {
 
     /// Gets the lock; see [`crate::Lock::acquire`].
     pub fn acquire(self) -> Result<Guard, Error> {
-        let guard = self.runtime.block_on(self.lock.acquire())?;
+        let guard = self.runtime.block_on(self.lock.directly().acquire())?;
         Ok(Guard { context: guard.context(), guard: Some(guard), runtime: self.runtime })
     }
 

@@ -47,7 +47,8 @@ impl Guard {
         held.client.renewals.remove(&held);
         match ended {
             Ok(valid_until) => {
-                let outcome = give_back(&held, valid_until, false).await;
+                let (released, unanswered) = give_back_directly(&held);
+                let outcome = give_back(&held, valid_until, released, unanswered).await;
                 self.done = true;
                 outcome
             }
@@ -109,7 +110,7 @@ fn give_back_behind(held: &Arc<Held>, mut unanswered: bool) {
                 Ok(false) | Err(_) => unanswered = true,
             }
         }
-        let _ = give_back(&held, valid_until, unanswered).await;
+        let _ = give_back(&held, valid_until, None, unanswered).await;
     });
 }
 
@@ -121,11 +122,33 @@ fn give_back_late(held: &Arc<Held>) {
     }
 }
 
-/// Gives a lock back, trying again while the server does not answer; `unanswered` is whether it was tried before.
-async fn give_back(held: &Held, valid_until: Instant, mut unanswered: bool) -> Result<(), Error> {
+/// Gives a lock back on the calling thread, if that may be; returns the answer, and whether there was none.
+fn give_back_directly(held: &Held) -> (Option<bool>, bool) {
+    let ask = || held.client.store.release_directly(&held.request, &held.tokens);
+    match held.options.direct.then(ask).flatten() {
+        Some(Ok(released)) => (Some(released), false),
+        Some(Err(Trouble::Unreachable(_))) => (None, true),
+        // Asked again, it says the same, or was only not known by its name.
+        Some(Err(_)) | None => (None, false),
+    }
+}
+
+/// Gives a lock back, trying again while the server does not answer.
+///
+/// `released` is the first answer, if it is there already; `unanswered` is whether it was asked before in vain.
+async fn give_back(
+    held: &Held,
+    valid_until: Instant,
+    mut released: Option<bool>,
+    mut unanswered: bool,
+) -> Result<(), Error> {
     let (mut begun, mut pause) = (None, FIRST_PAUSE);
     let reason = loop {
-        match held.client.store.release(&held.request, &held.tokens).await {
+        let answer = match released.take() {
+            Some(released) => Ok(released),
+            None => held.client.store.release(&held.request, &held.tokens).await,
+        };
+        match answer {
             Ok(true) => return Ok(()),
             // Within its lease nobody but we can have ended it: the release before this one arrived.
             Ok(false) if unanswered && Instant::now() < valid_until => return Ok(()),

@@ -27,7 +27,7 @@
 //! | [`attempt`] | when to check, how long to sleep, when to give up: a pure state machine |
 //! | [`lease`] | how long a lock may be relied on: pure arithmetic on a monotonic clock |
 //! | `backend` | what is sent: `LOCK.*` commands on Redstart, scripts on Redis and Valkey |
-//! | `server`, `wire`, `wakeup` | connections, what goes over one, and being woken by a release |
+//! | `server`, `wire`, `direct`, `wakeup` | connections, what goes over one, and being woken by a release |
 //! | `renewal`, `held` | keeping a lock while it is held, and finding out that it is lost |
 //! | [`redlock`] | one lock over several independent servers |
 //! | [`record`] | whom failures are told to |
@@ -43,6 +43,7 @@ pub mod blocking;
 mod builder;
 mod client;
 mod context;
+mod direct;
 mod encode;
 mod error;
 mod guard;

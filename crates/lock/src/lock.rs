@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) replicas: u32,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) margin: Duration,
+    /// Whether the thread that asks has nothing else to do, and may wait for the server itself.
+    pub(crate) direct: bool,
 }
 
 impl Options {
@@ -68,6 +70,7 @@ impl Lock {
             replicas: 0,
             max_hold: None,
             margin: Duration::ZERO,
+            direct: false,
         };
         Lock { client, key, owner: None, options }
     }
@@ -130,6 +133,12 @@ impl Lock {
     /// It is the time for stopping what must not go on without the lock.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.options.margin = margin;
+        self
+    }
+
+    /// Has the calling thread wait for the server itself; for callers that are not async.
+    pub(crate) fn directly(mut self) -> Self {
+        self.options.direct = true;
         self
     }
 
@@ -199,7 +208,13 @@ impl Lock {
             let answer = match attempt.step(sent - begun) {
                 Step::Check => {
                     unsettled.sent();
-                    store.acquire(&request).await
+                    match self.options.direct.then(|| store.acquire_directly(&request)).flatten() {
+                        Some(answer) => Ok(answer),
+                        None => {
+                            sent = Instant::now();
+                            store.acquire(&request).await
+                        }
+                    }
                 }
                 Step::Queue(wait) => queue(store, &request, wait, &mut unsettled, &mut sent).await,
                 Step::Sleep { until } => {
@@ -337,7 +352,10 @@ impl Lock {
                 _ => begun.elapsed(),
             },
             held: None,
-            holder: Some((**holder).clone()),
+            holder: match &error {
+                Error::Busy { holder, .. } => Some((**holder).clone()),
+                _ => None,
+            },
             message: error.to_string(),
         };
         hand_over(self.client.shared.sink.as_ref(), failure).await;

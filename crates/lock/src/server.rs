@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!              ┌ shared ──── LOCK.ACQUIRE, RENEW, RELEASE, scripts   (many requests under way at once)
-//! Server ──────┤
-//!              └ own ─────── LOCK.ACQUIRE … WAIT                     (blocks its connection until it is answered)
+//! Server ──────┼ own ─────── LOCK.ACQUIRE … WAIT                     (blocks its connection until it is answered)
+//!              └ direct ──── the same as on the shared one, by a thread that has nothing else to do until the answer
 //! ```
 //!
 //! A connection on which a request timed out is given up together with all that is under way on it: what arrives
@@ -19,11 +19,12 @@ use tokio::runtime::Handle;
 
 use crate::backend::portable::{Call, CompareDelete, Script};
 use crate::backend::{BackendKind, Request, Trouble, Verdict, native, portable};
+use crate::direct::Direct;
 use crate::encode::Pack;
 use crate::wakeup::Wakeups;
 use crate::wire::{Pending, Wire};
 
-/// How many connections that nobody waits on are kept.
+/// How many connections that nobody waits on are kept, and how many threads ask on connections of their own.
 const IDLE_CONNECTIONS: usize = 16;
 
 /// How long a silent server may be gone before the system says so to those who wait in its queue.
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     shared: Mutex<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
     idle: Mutex<Vec<Link>>,
+    directs: Mutex<Directs>,
     next_link: AtomicU64,
     /// The runtime that connections were made on, for what is dropped outside of any.
     runtime: Mutex<Option<Handle>>,
@@ -54,6 +56,16 @@ pub(crate) struct Link {
     wire: Wire,
     pub(crate) kind: BackendKind,
     compare_delete: Option<CompareDelete>,
+}
+
+/// The connections that threads ask on themselves.
+#[derive(Debug, Default)]
+struct Directs {
+    idle: Vec<Direct>,
+    /// How many there are, those in use among them.
+    count: usize,
+    /// The address that they lead to.
+    at: usize,
 }
 
 impl Server {
@@ -72,6 +84,7 @@ impl Server {
             shared: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(()),
             idle: Mutex::new(Vec::new()),
+            directs: Mutex::default(),
             next_link: AtomicU64::new(0),
             runtime: Mutex::new(None),
             wakeups: Arc::new(Wakeups::default()),
@@ -206,7 +219,7 @@ impl Server {
         &self,
         link: &Link,
         time: Duration,
-        command: &Cmd,
+        command: &impl Pack,
         read: impl FnOnce(&Value) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let answer = link.wire.ask(command, time).await;
@@ -218,7 +231,7 @@ impl Server {
     }
 
     /// Sends LOCK.ACQUIRE on a connection, giving the connection up where that fails.
-    async fn lock_on(&self, link: &Link, time: Duration, command: &Cmd) -> Result<Verdict, Trouble> {
+    async fn lock_on(&self, link: &Link, time: Duration, command: &impl Pack) -> Result<Verdict, Trouble> {
         let verdict = link.wire.ask_for_lock(command, time).await;
         if let Err(trouble) = &verdict {
             self.give_up(link, trouble);
@@ -229,11 +242,81 @@ impl Server {
     /// Sends one request on the shared connection.
     pub(crate) async fn ask<T>(
         &self,
-        command: &Cmd,
+        command: &impl Pack,
         read: impl FnOnce(&Value) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let link = self.link().await?;
         self.on(&link, self.response_timeout, command, read).await
+    }
+
+    /// Asks on the calling thread; nothing where there is no connection for that.
+    fn ask_directly(&self, command: &impl Pack) -> Option<Result<Value, Trouble>> {
+        let at = self.at.load(Ordering::Relaxed);
+        let kept = {
+            let mut directs = lock(&self.directs);
+            if directs.at != at {
+                directs.count -= directs.idle.len();
+                directs.idle.clear();
+                directs.at = at;
+            }
+            let kept = directs.idle.pop();
+            if kept.is_none() {
+                if directs.count >= IDLE_CONNECTIONS {
+                    return None;
+                }
+                directs.count += 1;
+            }
+            kept
+        };
+        let connected = kept.map_or_else(
+            || Direct::connect(self.address(), self.connection_timeout, self.response_timeout).ok(),
+            Some,
+        );
+        let Some(mut direct) = connected else {
+            lock(&self.directs).count -= 1;
+            return None;
+        };
+        let answer = direct.ask(command);
+        let mut directs = lock(&self.directs);
+        if directs.at != at || matches!(answer, Err(Trouble::Unreachable(_))) {
+            directs.count -= 1;
+        } else {
+            directs.idle.push(direct);
+        }
+        Some(answer)
+    }
+
+    /// Asks for a lock on the calling thread; nothing where that does not settle it.
+    pub(crate) fn acquire_directly(&self, request: &Request) -> Option<(Verdict, BackendKind)> {
+        let link = self.live_link().filter(|_| request.replicas == 0)?;
+        let verdict = match link.kind {
+            BackendKind::Native => {
+                native::verdict(&self.ask_directly(&native::Acquire { request, wait: None })?.ok()?)
+            }
+            BackendKind::Portable => {
+                let command = portable::ACQUIRE.by_name(&portable::acquire(request));
+                portable::verdict(&self.ask_directly(&command)?.ok()?)
+            }
+        };
+        Some((verdict.ok()?, link.kind))
+    }
+
+    /// Gives a lock back on the calling thread; nothing where it was not asked.
+    pub(crate) fn release_directly(&self, request: &Request, token: u64) -> Option<Result<bool, Trouble>> {
+        let link = self.live_link()?;
+        match (link.kind, link.compare_delete) {
+            (BackendKind::Native, _) => {
+                let answer = self.ask_directly(&native::Release { request, token })?;
+                Some(answer.and_then(|reply| native::released(&reply)))
+            }
+            // It is two requests.
+            (BackendKind::Portable, Some(_)) if request.owner_is_unique => None,
+            (BackendKind::Portable, _) => {
+                let command = portable::RELEASE.by_name(&portable::release(request, Some(token)));
+                let answer = self.ask_directly(&command)?;
+                Some(answer.and_then(|reply| portable::was_held(&reply)))
+            }
+        }
     }
 
     async fn script<T>(

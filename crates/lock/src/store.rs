@@ -94,6 +94,23 @@ impl Store {
         }
     }
 
+    /// Asks for a lock on the calling thread; nothing where that does not settle it.
+    pub(crate) fn acquire_directly(&self, request: &Request) -> Option<Answer> {
+        let Store::One(server) = self else { return None };
+        let (verdict, kind) = server.acquire_directly(request)?;
+        Some(Answer::of(verdict, kind))
+    }
+
+    /// Gives a lock back on the calling thread; nothing where it was not asked.
+    pub(crate) fn release_directly(
+        &self,
+        request: &Request,
+        tokens: &Tokens,
+    ) -> Option<Result<bool, Trouble>> {
+        let Store::One(server) = self else { return None };
+        server.release_directly(request, tokens.newest())
+    }
+
     /// Gives a held lock a new lease.
     pub(crate) async fn renew(&self, request: &Request, tokens: &Tokens) -> Result<(), Trouble> {
         match (self, tokens) {

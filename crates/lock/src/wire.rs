@@ -20,7 +20,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use redis::{Client, Cmd, ConnectionAddr, Value, cmd};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::SockRef;
+use redis::{Client, Cmd, ConnectionAddr, RedisConnectionInfo, Value, cmd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
@@ -139,10 +141,7 @@ impl Wire {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
                 let settings = info.tcp_settings();
                 stream.set_nodelay(settings.nodelay()).map_err(failed)?;
-                if let Some(keepalive) = settings.keepalive() {
-                    let socket = redis::io::tcp::socket2::SockRef::from(&stream);
-                    socket.set_tcp_keepalive(keepalive).map_err(failed)?;
-                }
+                keep_alive(&stream, settings).map_err(failed)?;
                 Box::new(stream)
             }
             ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
@@ -161,16 +160,8 @@ impl Wire {
         };
         tokio::spawn(driver);
         let wire = Wire(Arc::new(Handle(shared)));
-        let settings = info.redis_settings();
-        if let Some(password) = settings.password() {
-            let mut login = cmd("AUTH");
-            if let Some(username) = settings.username() {
-                login.arg(username);
-            }
-            wire.ask(login.arg(password), response_timeout).await?;
-        }
-        if settings.db() != 0 {
-            wire.ask(cmd("SELECT").arg(settings.db()), response_timeout).await?;
+        for command in greeting(info.redis_settings()) {
+            wire.ask(&command, response_timeout).await?;
         }
         Ok(wire)
     }
@@ -212,6 +203,33 @@ impl Wire {
         drop(state);
         shared.driver.wake();
         Ok(())
+    }
+}
+
+/// Returns what is said first on a connection: who asks, and of which database.
+pub(crate) fn greeting(settings: &RedisConnectionInfo) -> Vec<Cmd> {
+    let mut commands = Vec::new();
+    if let Some(password) = settings.password() {
+        let mut login = cmd("AUTH");
+        if let Some(username) = settings.username() {
+            login.arg(username);
+        }
+        commands.push(login.arg(password).take());
+    }
+    if settings.db() != 0 {
+        commands.push(cmd("SELECT").arg(settings.db()).take());
+    }
+    commands
+}
+
+/// Has the system find out when nobody is at the other end any more, as the settings say.
+pub(crate) fn keep_alive<'s, S>(stream: &'s S, settings: &TcpSettings) -> io::Result<()>
+where
+    SockRef<'s>: From<&'s S>,
+{
+    match settings.keepalive() {
+        Some(keepalive) => SockRef::from(stream).set_tcp_keepalive(keepalive),
+        None => Ok(()),
     }
 }
 
