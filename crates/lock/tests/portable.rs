@@ -2,8 +2,13 @@
 
 mod suite;
 
-use redstart_lock::{BackendKind, Error};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use redstart_lock::{BackendKind, Error, LockClient};
 use suite::{Place, block_on, ms, redis_is_here, scenes};
+use testkit::Reply;
 
 fn place() -> Option<Place> {
     redis_is_here().then(|| Place::start(&["redis-server"], BackendKind::Portable))
@@ -76,24 +81,9 @@ fn a_lock_of_others_is_respected_and_ours_is_understood_by_them() {
 
 #[test]
 fn a_blocking_client_does_the_same() {
-    let Some(place) = place() else { return };
-    let client = place.builder().build_blocking().unwrap();
-    let guard = client.lock("k").lease(ms(300)).acquire().unwrap();
-    std::thread::sleep(ms(700));
-    guard.ensure_held().unwrap();
-    let busy = client.lock("k").max_checks(2).interval(ms(20)).acquire();
-    assert!(matches!(busy, Err(Error::Busy { checks: 2, .. })));
-    guard.release().unwrap();
-    drop(client.lock("k").acquire().unwrap());
-    assert!(!place.exists("k"), "dropping waits for the release");
-    let value = client.lock("k").run(|held| held.ensure_held().map(|()| held.token())).unwrap();
-    assert!(value > 0);
-    // A guard that is dropped within a runtime gives back all the same.
-    let guard = client.lock("k").acquire().unwrap();
-    block_on(async {
-        drop(guard);
-        suite::eventually("it is given back", || !place.exists("k")).await;
-    });
+    if let Some(place) = place() {
+        scenes::a_blocking_client_does_the_same(&place);
+    }
 }
 
 #[test]
@@ -144,4 +134,95 @@ fn a_majority_of_independent_servers_holds_a_lock() {
         guard.release().await.unwrap();
         places[2].signal("-CONT");
     });
+}
+
+#[test]
+fn a_server_that_can_compare_and_delete_is_asked_for_that() {
+    let deleted = |command: &str, owner: &str| match command {
+        "DELIFEQ" => format!("DELIFEQ k {owner}"),
+        _ => format!("DELEX k IFEQ {owner}"),
+    };
+    for command in ["DELIFEQ", "DELEX"] {
+        let server = Modern::start(command);
+        let client = || LockClient::builder().url(server.url());
+        let owner = block_on(async {
+            let guard = client().build().unwrap().lock("k").acquire().await.unwrap();
+            let owner = guard.owner().to_owned();
+            guard.release().await.unwrap();
+            owner
+        });
+        let asked = server.asked();
+        let released = &asked[asked.len() - 2..];
+        assert_eq!(released, [deleted(command, &owner), "PUBLISH redstart:lock:{k} 1".into()], "{asked:?}");
+        // The blocking client does no less.
+        let client = client().build_blocking().unwrap();
+        for _ in 0..2 {
+            let guard = client.lock("k").acquire().unwrap();
+            let owner = guard.owner().to_owned();
+            guard.release().unwrap();
+            let asked = server.asked();
+            assert_eq!(asked[asked.len() - 2], deleted(command, &owner), "{asked:?}");
+        }
+        // A name that another may have is not enough: only the token tells them apart.
+        client.lock("k").owner("me").acquire().unwrap().release().unwrap();
+        let asked = server.asked();
+        assert!(asked[asked.len() - 1].starts_with("EVAL "), "{asked:?}");
+    }
+}
+
+/// A server that knows a command which the installed one does not, and notes what it is asked.
+struct Modern {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Modern {
+    fn start(command: &'static str) -> Modern {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Modern { address: listener.local_addr().unwrap(), asked: Arc::default() };
+        let asked = Arc::clone(&server.asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let asked = Arc::clone(&asked);
+                std::thread::spawn(move || answer(stream, command, &asked));
+            }
+        });
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// Answers one client: every lock is free, every release finds it held.
+fn answer(mut stream: TcpStream, command: &str, asked: &Mutex<Vec<String>>) {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = stream.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..length]);
+        while let Ok(Some((request, length))) = Reply::parse(&bytes) {
+            bytes.drain(..length);
+            let words: Vec<String> = request
+                .elements()
+                .iter()
+                .map(|word| String::from_utf8_lossy(word.text().unwrap_or_default()).into_owned())
+                .collect();
+            asked.lock().unwrap().push(words.join(" "));
+            let known = "*1\r\n$1\r\nx\r\n";
+            let reply = match (words[0].as_str(), words.len()) {
+                ("COMMAND", _) if command == "DELIFEQ" => format!("*3\r\n*-1\r\n{known}*-1\r\n"),
+                ("COMMAND", _) => format!("*3\r\n*-1\r\n*-1\r\n{known}"),
+                ("EVALSHA", _) => "-NOSCRIPT No matching script\r\n".to_owned(),
+                ("EVAL", 7) => "*2\r\n:1\r\n$1\r\n7\r\n".to_owned(),
+                _ => ":1\r\n".to_owned(),
+            };
+            if stream.write_all(reply.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
 }

@@ -27,11 +27,17 @@ scenes![
     waiters_are_served_in_order_and_send_nothing,
     guarded_commands_are_refused_once_the_lock_is_someone_elses,
     an_abandoned_waiter_leaves_the_queue_at_once,
+    a_waiter_that_gives_up_while_the_lock_becomes_free_leaves_it_so,
 ];
 
 #[test]
 fn races_of_acquire_abort_drop_and_panic_leave_nothing() {
     block_on(scenes::races_of_acquire_abort_drop_and_panic_leave_nothing(&place(), 2000, 11));
+}
+
+#[test]
+fn a_blocking_client_does_the_same() {
+    scenes::a_blocking_client_does_the_same(&place());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use testkit::supervised::{command_processes, signal, wait_for};
 
+use crate::harness::{Folder, Server};
 use crate::on_both;
 use crate::site::{Site, redstart, stderr, unique};
 
@@ -24,6 +25,7 @@ on_both!(
     a_lock_that_is_taken_away_ends_the_command,
     a_lock_whose_waiter_is_interrupted_stays_free,
     a_terminal_is_the_commands_while_it_runs,
+    a_majority_of_several_servers_is_enough,
 );
 
 fn exit_codes_pass_through(site: &Site) {
@@ -59,6 +61,13 @@ fn codes_of_our_own_are_distinct(site: &Site) {
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
     assert!(begun.elapsed() < Duration::from_secs(20));
 
+    site.server.ask("RPUSH list a");
+    let output = site.run("list", &[], &["true"]);
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+    let failures = site.text(&["failures", "ls", "--json"]);
+    let of = failures.lines().find(|line| line.contains("\"key\":\"list\"")).unwrap();
+    assert!(of.contains("\"kind\":\"unavailable\""), "{of}");
+
     let held = site.occupy("busy");
     let options = ["--max-checks", "2", "--interval", "50ms"];
     let output = site.run("busy", &options, &["touch", site.folder.path("ran").to_str().unwrap()]);
@@ -71,6 +80,41 @@ fn codes_of_our_own_are_distinct(site: &Site) {
     drop(held);
     assert_eq!(site.run("busy", &options, &["true"]).status.code(), Some(0));
     assert!(redstart().args(["lock", "--help"]).output().unwrap().status.success());
+}
+
+fn a_majority_of_several_servers_is_enough(site: &Site) {
+    let folders = [Folder::new(), Folder::new()];
+    let mut others = folders.each_ref().map(|folder| Server::start(site.kind, folder, &[]));
+    let urls = [site.server.address(), others[0].address(), others[1].address()].map(|at| at.to_string());
+    let servers: Vec<&str> = urls.iter().flat_map(|url| ["--server", url]).collect();
+    let run = |options: &[&str], command: &str| {
+        site.run("k", &[&servers[..], options].concat(), &["sh", "-c", command])
+    };
+    let output = run(&[], "echo $LOCK_SERVER");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = urls.clone().map(|url| format!("redis://{url}")).join(" ");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), told);
+    for server in [&site.server, &others[0], &others[1]] {
+        assert_eq!(server.ask("EXISTS k"), ":0");
+    }
+    // The same servers by the environment; who holds two of three keeps a second one out.
+    let mut holding = site.run_command("k", &[], &["cat"]);
+    let mut holding = holding.env("REDSTART_SERVER", &told).stdin(Stdio::piped()).spawn().unwrap();
+    let on_all =
+        || site.server.ask("EXISTS k") == ":1" && others.iter().all(|one| one.ask("EXISTS k") == ":1");
+    wait_for("the lock to be held", on_all).unwrap();
+    let busy = ["--max-checks", "2", "--interval", "50ms"];
+    assert_eq!(run(&busy, "true").status.code(), Some(75));
+    drop(holding.stdin.take());
+    assert!(holding.wait().unwrap().success());
+    others[0].kill();
+    let output = run(&[], "exit 3");
+    assert_eq!(output.status.code(), Some(3), "one of three is away: {}", stderr(&output));
+    assert_eq!(others[1].ask("EXISTS k"), ":0");
+    others[1].kill();
+    let output = run(&[], "touch $0");
+    assert_eq!(output.status.code(), Some(69), "two of three are away: {}", stderr(&output));
+    assert_eq!(site.server.ask("EXISTS k"), ":0", "a minority's grant is given back");
 }
 
 fn a_command_knows_its_lock(site: &Site) {
