@@ -20,7 +20,7 @@ pub(crate) const WORD: &str = "__exec";
 
 /// Returns the process that will become the command, in a process group of its own; to be started by this thread.
 pub(super) fn command(program: &[OsString], unblock: &[Signal], foreground: bool) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(super::own_program());
     command
         .args(["lock", WORD])
         .arg(std::process::id().to_string())

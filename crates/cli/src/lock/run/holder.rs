@@ -194,7 +194,7 @@ impl Holder {
         let door = Door::open()?;
         let settings =
             Settings { door: door.name().to_owned(), grace: run.grace, foreground, tail: !run.no_tail };
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(super::own_program());
         command.args(settings.to_args()).args(&run.command);
         command.env("LOCK_KEY", &run.key);
         command.env("LOCK_TOKEN", lock.token().to_string());

@@ -15,9 +15,22 @@ mod signals;
 mod tee;
 mod terminal;
 
+use std::path::{Path, PathBuf};
+
 use super::arguments::Run;
 use super::desk::Desk;
 use super::exit::{self, Code};
+
+/// Returns this program, to be started once more: the very same, though its file was replaced meanwhile.
+fn own_program() -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let running = Path::new("/proc/self/exe");
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    match std::env::current_exe() {
+        Ok(path) if identity(&path).is_some() && identity(&path) == identity(running) => path,
+        _ => running.to_owned(),
+    }
+}
 
 /// Runs a command under a lock, and tells people what failed.
 pub(super) fn run(run: &Run) -> Code {
