@@ -7,10 +7,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
+use notify::record::STDERR_BYTES_MAX;
 
-/// How much of the end of the output is remembered.
-const TAIL: usize = 8 * 1024;
+/// How much of the end of the output is remembered: more than a record keeps, for what stands before a secret tells
+/// that it is one.
+const TAIL: usize = 3 * STDERR_BYTES_MAX;
 
 /// The end of what a command has written to its standard error.
 #[derive(Debug, Default)]
@@ -45,7 +49,14 @@ impl Tee {
     /// Returns the end of what has been written until now.
     pub(crate) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&tail).into_owned()
+        let mut end = &tail[..];
+        if end.len() == TAIL
+            && let Some(line_end) = end[..TAIL - STDERR_BYTES_MAX].iter().position(|byte| *byte == b'\n')
+        {
+            // Of a line that is cut, nobody can say what its beginning made of its end.
+            end = &end[line_end + 1..];
+        }
+        String::from_utf8_lossy(end).into_owned()
     }
 
     /// Waits until everything is handed on.
@@ -57,7 +68,7 @@ impl Tee {
 }
 
 /// Hands on until the output ends, or nobody takes it any more; then the writer is told as it would have been.
-fn forward(mut from: PipeReader, mut to: impl Write, tail: &Mutex<Vec<u8>>) {
+fn forward(mut from: PipeReader, mut to: impl Write + AsFd, tail: &Mutex<Vec<u8>>) {
     let mut chunk = vec![0; 1 << 16];
     loop {
         let length = match from.read(&mut chunk) {
@@ -67,10 +78,30 @@ fn forward(mut from: PipeReader, mut to: impl Write, tail: &Mutex<Vec<u8>>) {
             Err(_) => return,
         };
         remember(&mut tail.lock().unwrap_or_else(PoisonError::into_inner), &chunk[..length]);
-        if to.write_all(&chunk[..length]).is_err() {
+        if hand_on(&mut to, &chunk[..length]).is_err() {
             return;
         }
     }
+}
+
+/// Writes all of it, waiting where whoever shares the file has made it one that does not wait.
+fn hand_on(to: &mut (impl Write + AsFd), mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => bytes = &bytes[length..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut room = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+                match poll(&mut room, PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn remember(tail: &mut Vec<u8>, bytes: &[u8]) {
@@ -100,9 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_cut_is_left_out() {
+        let mut bytes = b"password=".to_vec();
+        bytes.extend([b'x'; TAIL - 3]);
+        bytes[20] = b'\n';
+        let tee = Tee::default();
+        remember(&mut tee.tail.lock().unwrap(), &bytes);
+        assert!(!tee.tail().contains('\n') && tee.tail().len() > TAIL - 30);
+        remember(&mut tee.tail.lock().unwrap(), &[b'y'; TAIL]);
+        assert_eq!(tee.tail().len(), TAIL, "one line only is shown all the same");
+    }
+
+    #[test]
     fn bytes_are_handed_on_unchanged() {
         let (reader, mut writer) = io::pipe().unwrap();
         let (mut out, to) = io::pipe().unwrap();
+        // Whoever shares it may not want to wait for it.
+        nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let sent: Vec<u8> = (0..=255).cycle().take(100_000).collect();
         let writing = std::thread::spawn({
             let sent = sent.clone();
