@@ -202,7 +202,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s")]
     pub(crate) interval: Duration,
     /// The share of the interval by which it varies at random, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.1)]
     pub(crate) jitter: f64,
     /// The longest time the command may hold the lock; then it is ended
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
@@ -247,6 +247,12 @@ pub(crate) enum OnBusy {
     Skip,
 }
 
+/// Parses a part of a whole.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("'{text}' is not between 0 and 1"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -268,6 +274,8 @@ mod tests {
             &["run", "k"][..],
             &["run", "k", "sh"],
             &["run", "k", "--max-checks", "0", "--", "x"],
+            &["run", "k", "--jitter", "nan", "--", "x"],
+            &["run", "k", "--jitter", "1.5", "--", "x"],
             &["force-unlock", "k"],
         ] {
             assert!(Line::try_parse_from(["redstart lock"].iter().chain(words)).is_err(), "{words:?}");

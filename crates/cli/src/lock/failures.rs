@@ -116,6 +116,7 @@ fn told(record: &FailureRecord) -> String {
         .filter(|attempt| attempt.result.is_delivered())
         .map(|attempt| attempt.person.as_str())
         .collect();
+    people.sort_unstable();
     people.dedup();
     if people.is_empty() { "nobody yet".to_owned() } else { people.join(", ") }
 }

@@ -12,6 +12,9 @@ use super::held::{self, Lock};
 use super::view::{line, locks_table, pairs};
 use super::wire::{Failure, Server};
 
+/// The shortest pause between two pictures: faster than anyone reads.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// Moves the cursor to the upper left; what is drawn then is what was there, line by line.
 const HOME: &str = "\x1b[H";
 /// Clears the rest of a line, and of the screen.
@@ -44,7 +47,7 @@ pub(crate) fn top(place: &Place, pattern: &str, once: bool, interval: Duration) 
             return Ok(());
         }
         drop(out);
-        std::thread::sleep(interval);
+        std::thread::sleep(interval.max(SHORTEST));
     }
 }
 

@@ -86,8 +86,10 @@ impl Server {
     }
 }
 
-/// Returns the address of a server as the client takes it; `host:port` will do.
+/// Returns the address of a server as the client takes it; `host:port` will do. Of several, it is the first.
 pub(crate) fn address(url: &str) -> String {
+    // In the environment, independent servers stand side by side, for `run`.
+    let url = url.split_whitespace().next().unwrap_or_default();
     if url.contains("://") { url.to_owned() } else { format!("redis://{url}") }
 }
 
@@ -162,5 +164,6 @@ mod tests {
     fn a_host_and_port_are_an_address() {
         assert_eq!(address("localhost:7000"), "redis://localhost:7000");
         assert_eq!(address("unix:///run/redis.sock"), "unix:///run/redis.sock");
+        assert_eq!(address("one:7000 redis://two:7000"), "redis://one:7000");
     }
 }

@@ -245,7 +245,7 @@ impl Holder {
             let look = (self.lease / 30).clamp(Duration::from_millis(2), Duration::from_secs(1));
             let held_for_long = async {
                 match self.max_hold.filter(|_| ended_for.is_none()) {
-                    Some(most) => tokio::time::sleep_until((begun + most).into()).await,
+                    Some(most) => tokio::time::sleep(most.saturating_sub(begun.elapsed())).await,
                     None => std::future::pending().await,
                 }
             };
