@@ -53,6 +53,19 @@ fn tokens_grow_over_a_server_that_forgets_everything() {
 }
 
 #[test]
+fn tokens_are_those_of_a_redstart_server_at_that_time() {
+    let Some(place) = place() else { return };
+    block_on(async {
+        let guard = place.client().lock("k").acquire().await.unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        // Milliseconds since 2024, and 14 bits for the grants in each of them.
+        let by_clock = (now.as_millis() as u64 - 1_704_067_200_000) << 14;
+        assert!(guard.token().abs_diff(by_clock) < 10_000 << 14, "{} and {by_clock}", guard.token());
+        guard.release().await.unwrap();
+    });
+}
+
+#[test]
 fn too_few_replicas_give_the_lock_back() {
     let Some(place) = place() else { return };
     block_on(async {

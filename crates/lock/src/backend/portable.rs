@@ -7,9 +7,9 @@
 //! ```
 //!
 //! Tokens follow the server's clock and never repeat while the counter or the clock is right: a token is the larger of
-//! the counter + 1 and the time since 2026, of which a millisecond is 2^14. So they also grow over FLUSHALL and over the loss of
+//! the counter + 1 and the time since 2024, of which a millisecond is 2^14. So they also grow over FLUSHALL and over the loss of
 //! what a failed master had not replicated, as far as the servers' clocks agree. This is Redstart's own scheme, so
-//! that they grow too when a plain server is replaced by one.
+//! that they grow too when a plain server is replaced by one, or takes its place.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -41,7 +41,7 @@ else
     redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 end
 local time = redis.call('time')
-local by_clock = math.floor(((time[1] - 1767225600) * 1000000 + time[2]) * 16.384)
+local by_clock = math.floor(((time[1] - 1704067200) * 1000000 + time[2]) * 16.384)
 token = string.format('%.0f', math.max((tonumber(token) or 0) + 1, by_clock))
 redis.call('set', KEYS[2], token)
 return {1, token}",
