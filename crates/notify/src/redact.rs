@@ -271,7 +271,10 @@ fn named(word: &str, after: &str, out: &mut String) -> Option<usize> {
         value_length(value)
     } else if spaces > 0 {
         let token = span(value, is_token_byte);
-        let looks_random = token >= 16 && value[..token].bytes().any(|byte| byte.is_ascii_digit());
+        // A number alone is one that people count by, as fencing tokens are.
+        let looks_random = token >= 16
+            && value[..token].bytes().any(|byte| byte.is_ascii_digit())
+            && value[..token].bytes().any(|byte| !byte.is_ascii_digit());
         if looks_random { token } else { 0 }
     } else {
         0
@@ -402,6 +405,14 @@ mod tests {
 
     fn words_of(line: &str) -> Vec<String> {
         line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_fencing_token_is_no_secret() {
+        for line in ["held by a:1 (token 1496694389408805) after 3 checks", "token 1496694389408805"] {
+            assert_eq!(text(line), line);
+        }
+        assert_eq!(text("token 14966943894088a5"), "token [redacted]");
     }
 
     #[test]
