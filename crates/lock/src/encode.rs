@@ -42,6 +42,11 @@ fn length(out: &mut Vec<u8>, kind: u8, length: u64) {
 /// Writes a number to the end of `room` and returns it.
 pub(crate) fn digits(mut number: u64, room: &mut [u8; 20]) -> &[u8] {
     let mut at = room.len();
+    // Most are lengths of words.
+    if number < 10 {
+        room[at - 1] = b'0' + number as u8;
+        return &room[at - 1..];
+    }
     loop {
         at -= 1;
         room[at] = b'0' + (number % 10) as u8;
