@@ -50,6 +50,15 @@ pub(super) fn section(contest: &Contest) -> Section {
             speed.push(Line::new(name, goal, pairs));
         }
     }
+    for (name, threads) in
+        [("acquire and release, blocking, 1 thread", 1), ("acquire and release, blocking, 16 threads", 16)]
+    {
+        if contest.selects("lock", name) {
+            let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
+            let pairs = contest.pairs(name, |command| blocking_cycles(command, threads, time));
+            speed.push(Line::new(name, Goal::None, pairs));
+        }
+    }
     let mut waiting = Vec::new();
     if contest.selects("lock", "hand-over") {
         let count = contest.scaled(300) as usize;
@@ -90,7 +99,7 @@ pub(super) fn section(contest: &Contest) -> Section {
     Section {
         title: "Lock",
         method: "Theirs: `SET NX PX` and a compare-and-delete script over one multiplexed connection of the `redis` \
-            crate, polling every 100 ms. Ours: `redstart-lock` on the native commands. Each task has a key of its own; \
+            crate (blocking: one connection for each thread), polling every 100 ms. Ours: `redstart-lock` on the native commands. Each task has a key of its own; \
             a dropped guard is released in the background; 8 tasks hand one lock over, which each holds for 1 ms; 1,000 connections wait in line, 300 of them are \
             closed, and the others are served in order; locks with keys of 15 and owners of 30 bytes.",
         tables: vec![
@@ -229,6 +238,68 @@ fn cycles(command: &[String], tasks: usize, time: Duration, ending: Ending) -> i
         if errors(&server)? == refused { Ok(rate) } else { Err(io::Error::other("error replies")) }
     })?;
     Ok(rate)
+}
+
+/// Returns how many locks a second are got and given back by so many threads that are not async.
+fn blocking_cycles(command: &[String], threads: usize, time: Duration) -> io::Result<f64> {
+    let server = Server::start(command, &[])?;
+    let url = format!("redis://{}", server.address());
+    let ours = match is_ours(&server)? {
+        true => Some(LockClient::builder().url(url.as_str()).build_blocking().map_err(failed)?),
+        false => None,
+    };
+    let begun = Instant::now();
+    let running: Vec<_> = (0..threads)
+        .map(|thread| {
+            let (ours, url) = (ours.clone(), url.clone());
+            std::thread::spawn(move || {
+                let key = format!("lock:{thread}");
+                match ours {
+                    Some(client) => count_until(begun + time, || {
+                        let guard = client.lock(&key).lease(LEASE).acquire().map_err(failed)?;
+                        guard.release().map_err(failed)
+                    }),
+                    None => plain_cycles(&url, &key, Random(thread as u64), begun + time),
+                }
+            })
+        })
+        .collect();
+    let mut count = 0;
+    for thread in running {
+        count += thread.join().map_err(|_| io::Error::other("a thread has panicked"))??;
+    }
+    Ok(count as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Counts how often something is done until then.
+fn count_until(end: Instant, mut act: impl FnMut() -> io::Result<()>) -> io::Result<u64> {
+    let mut count = 0;
+    while Instant::now() < end {
+        act()?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Counts how often a lock is got and given back as users of a plain server do.
+fn plain_cycles(url: &str, key: &str, mut random: Random, end: Instant) -> io::Result<u64> {
+    let mut connection =
+        redis::Client::open(url).and_then(|client| client.get_connection()).map_err(failed)?;
+    let script: String = cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query(&mut connection).map_err(failed)?;
+    count_until(end, || {
+        let owner = format!("{:016x}{:016x}", random.number(), random.number());
+        let mut set = cmd("SET");
+        set.arg(key).arg(&owner).arg("NX").arg("PX").arg(LEASE.as_millis() as u64);
+        let Value::Okay = set.query(&mut connection).map_err(failed)? else {
+            return Err(io::Error::other("the lock is held"));
+        };
+        let mut release = cmd("EVALSHA");
+        release.arg(&script).arg(1).arg(key).arg(&owner);
+        match release.query::<i64>(&mut connection).map_err(failed)? {
+            1 => Ok(()),
+            _ => Err(io::Error::other("the lock was lost")),
+        }
+    })
 }
 
 /// Returns the median and the 99th percentile of the time from a release to the next grant, in milliseconds.
