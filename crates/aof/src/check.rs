@@ -36,6 +36,8 @@ pub struct Report {
     pub times: Option<(i64, i64)>,
     /// Where in a history of replication the log stands behind the last request, if it says so there.
     pub mark: Option<Mark>,
+    /// Where filler begins that takes up the rest of the file, if there is any: its data ends there.
+    pub filler_at: Option<u64>,
     /// How the file ends.
     pub verdict: Verdict,
     /// Where to cut the file so that nothing later than the time asked for is left, if anything is.
@@ -73,8 +75,11 @@ impl Check {
     pub fn finish(mut self, rest: &[u8]) -> Report {
         let bytes = self.reader.offset() + rest.len() as u64;
         let verdict = self.reader.finish(rest);
+        let data_end = self.reader.data_end();
+        let filled = verdict == Verdict::Complete && data_end < bytes;
         Report {
             bytes,
+            filler_at: filled.then_some(data_end),
             checked: self.reader.is_checked(),
             appended_at: self.reader.appended_at(),
             batches: self.reader.batches(),

@@ -8,16 +8,21 @@
 //! Behind a whole batch a checked file may go on as a plain one: redis-server appends to the last file that it finds. What
 //! stands there begins with `*` or `#TS:`, which no single flipped bit makes of the line of a batch.
 //!
+//! Behind a whole batch there may also be filler (see [`base::prepared`]), up to the end of the file or up to what another
+//! server appended there. Filler is no data: the file is complete, and ends where the filler begins.
+//!
 //! # Where a file is cut, and where it is refused
 //!
 //! When a batch is damaged or incomplete, the lines of later batches say whether it had ever been on the disk (the field
 //! <unsynced>). If so the damage came later, bytes that somebody relies on are lost, and the file is refused. If not it is
 //! what a power cut leaves behind: a torn tail, cut at the start of that batch. Bytes that are no part of a batch and do
-//! not look like the torn start of one are refused, since somebody else wrote them.
+//! not look like the torn start of one are refused, since somebody else wrote them. What was never written is zeros, or
+//! filler in whose place it was to come.
 //!
 //! Not owned here: the files, their order (only the last one that is not empty may have a torn tail), the snapshot that a
 //! base may begin with, and what the requests mean.
 
+use base::prepared::{filler_at, may_end_at};
 use memchr::memmem;
 use resp::{Batch, Decoder, Limits, Request};
 
@@ -84,7 +89,16 @@ enum Form {
     Front,
     Checked(Option<Arriving>),
     Plain,
+    Filler(Filler),
     Failed(Failure),
+}
+
+/// Filler behind a batch.
+#[derive(Clone, Copy, Debug)]
+struct Filler {
+    from: u64,
+    /// Whether there are no zeros in it, as where it was written without ever being synced.
+    whole: bool,
 }
 
 /// A batch whose line has been read, while its bytes come in.
@@ -160,6 +174,14 @@ impl Reader {
         self.appended
     }
 
+    /// Returns where the data ends, as far as it was read: filler behind it is none.
+    pub fn data_end(&self) -> u64 {
+        match &self.form {
+            Form::Filler(filler) => filler.from,
+            _ => self.offset,
+        }
+    }
+
     /// Replays what is whole at the front of `bytes`, and returns how many of them that took.
     ///
     /// The rest is to be given again, with more behind it; with nothing behind it, it goes to [`Reader::finish`].
@@ -183,6 +205,10 @@ impl Reader {
                     }
                     count
                 }
+                Form::Filler(filler) => {
+                    let filler = *filler;
+                    self.filler(rest, filler)
+                }
                 Form::Failed(failure) => {
                     let mut failure = failure.clone();
                     let count = failure.weigh(rest, self.offset);
@@ -200,12 +226,18 @@ impl Reader {
 
     /// Returns the verdict on the file, which ends behind `rest`, the bytes that were not taken.
     pub fn finish(&mut self, rest: &[u8]) -> Verdict {
+        let at = self.data_end();
         let unfinished = match &self.form {
             Form::Failed(_) => None,
+            // What is not filler at its end is the start of what another server appended.
+            Form::Filler(filler) => match filler.length(rest, self.offset) == rest.len() {
+                true => return Verdict::Complete,
+                false => Some("the file ends inside a command"),
+            },
             _ if rest.is_empty() => return Verdict::Complete,
             Form::Front => Some("the file ends inside its first line"),
             Form::Checked(None) if TIME.starts_with(rest) => Some("the file ends inside a command"),
-            Form::Checked(None) if !looks_torn(rest) => {
+            Form::Checked(None) if !looks_torn(rest, self.offset) => {
                 self.fail(self.offset, FOREIGN.into(), false);
                 None
             }
@@ -214,7 +246,7 @@ impl Reader {
             Form::Plain => Some("the file ends inside a command"),
         };
         if let Some(why) = unfinished {
-            self.fail(self.offset, why.into(), true);
+            self.fail(at, why.into(), true);
         }
         let Form::Failed(failure) = &mut self.form else { unreachable!("set above") };
         if self.checked || failure.unknown {
@@ -237,9 +269,9 @@ impl Reader {
         if bytes.starts_with(MAGIC) {
             self.checked = true;
             self.form = Form::Checked(None);
-        } else if bytes.len() < MAGIC.len() && looks_torn(bytes) {
+        } else if bytes.len() < MAGIC.len() && looks_never_written(bytes) {
             // It may become either.
-        } else if looks_torn(bytes) {
+        } else if looks_never_written(bytes) {
             self.fail(self.offset, "the file begins with bytes that were never written".into(), true);
             if let Form::Failed(failure) = &mut self.form {
                 failure.unknown = true;
@@ -261,6 +293,10 @@ impl Reader {
         let mut arriving = match arriving {
             Some(arriving) => arriving,
             None if bytes.is_empty() => return Ok(0),
+            None if bytes.len() > 1 && starts_with_filler(bytes, at) => {
+                self.form = Form::Filler(Filler { from: at, whole: true });
+                return Ok(0);
+            }
             None => match Header::parse(bytes) {
                 Line::Header(header) if header.offset == at => {
                     Arriving { header, summed: 0, sum: header.sum }
@@ -278,7 +314,7 @@ impl Reader {
                 Line::Incomplete if bytes.len() < LINE_MAX => return Ok(0),
                 Line::Malformed if bytes.len() < MAGIC.len() => return Ok(0),
                 Line::Incomplete | Line::Malformed => {
-                    match looks_torn(bytes) {
+                    match looks_torn(bytes, at) {
                         true => self.fail(at, "the line of a batch is damaged".into(), true),
                         false => self.fail(at, FOREIGN.into(), false),
                     }
@@ -311,16 +347,71 @@ impl Reader {
         self.form = Form::Checked(None);
         Ok(header.size + length)
     }
+
+    /// Skips filler, and returns how much of it needs not be seen again; finds out what stands behind it.
+    fn filler(&mut self, bytes: &[u8], mut filler: Filler) -> usize {
+        let length = filler.length(bytes, self.offset);
+        // The first byte of an annotation could be one of filler, too.
+        let known = length.saturating_sub(1);
+        filler.whole &= !bytes[..known].contains(&0);
+        self.form = Form::Filler(filler);
+        if length == bytes.len() {
+            return known;
+        }
+        let end = self.offset + length as u64;
+        let ends_here = bytes[..length].last() != Some(&0) && may_end_at(end);
+        let start = match ends_here {
+            true => Some(length),
+            false => (length > 0 && may_end_at(end - 1)).then_some(known),
+        };
+        if let Some(start) = start.filter(|_| filler.whole) {
+            if looks_plain(&bytes[start..]) {
+                self.appended.get_or_insert(self.offset + start as u64);
+                self.form = Form::Plain;
+                return start;
+            }
+            if TIME.starts_with(&bytes[start..]) {
+                return start;
+            }
+        }
+        self.fail(filler.from, "bytes of a batch were never written".into(), true);
+        known
+    }
 }
 
 /// Returns whether bytes that are no line may be one of which parts, or whose place in the file, were never written.
-fn looks_torn(bytes: &[u8]) -> bool {
+///
+/// They stand at `offset`; zeros may be in their place, or filler.
+fn looks_torn(bytes: &[u8], offset: u64) -> bool {
+    let mut bytes = bytes.iter().zip(MAGIC).zip(offset..);
+    bytes.all(|((byte, expected), at)| *byte == 0 || byte == expected || *byte == filler_at(at))
+}
+
+/// Returns whether bytes that are no line may be one that was never written where nothing was before.
+fn looks_never_written(bytes: &[u8]) -> bool {
     bytes.iter().zip(MAGIC).all(|(byte, expected)| *byte == 0 || byte == expected)
+}
+
+/// Returns whether bytes at `offset`, behind a batch, begin as filler does; no line of a batch does.
+fn starts_with_filler(bytes: &[u8], offset: u64) -> bool {
+    let first = bytes.first().is_some_and(|byte| *byte == b'#' || *byte == filler_at(offset));
+    first && bytes.get(1).is_some_and(|byte| *byte == filler_at(offset + 1))
 }
 
 /// Returns whether bytes behind a batch are what another server appended.
 fn looks_plain(bytes: &[u8]) -> bool {
     bytes.starts_with(b"*") || bytes.starts_with(TIME)
+}
+
+impl Filler {
+    /// Returns how many of the bytes at `offset` are filler, or zeros where it was never written.
+    fn length(&self, bytes: &[u8], offset: u64) -> usize {
+        let is_filler = |(byte, at): (&u8, u64)| {
+            // Where the data ended there is no end of a line.
+            *byte == filler_at(at) || *byte == 0 || (at == self.from && *byte == b'#')
+        };
+        bytes.iter().zip(offset..).take_while(|(byte, at)| is_filler((byte, *at))).count()
+    }
 }
 
 impl Failure {
@@ -599,6 +690,8 @@ fn kind(request: &Request<'_>) -> Kind {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use base::prepared::{Plan, Space};
 
     use super::*;
     use crate::record::Batches;
@@ -967,6 +1060,142 @@ mod tests {
         assert_eq!(whole(&bytes).0.times, expected);
     }
 
+    /// Returns a log with filler behind its batches, as a disk leaves it, and where its data ends.
+    fn filled(count: usize, pad: usize) -> (Vec<u8>, usize) {
+        let mut batches = Batches::new(0);
+        for index in 0..count {
+            batches.seal();
+            let value = "v".repeat(if index == 0 { pad } else { index * 7 });
+            let start = batches.end();
+            batches.push(start, &[&command(&["SET", &format!("k{index}"), &value])]);
+        }
+        let mut bytes = batches.take();
+        let end = bytes.len();
+        let mut space = Space::new(end as u64);
+        let Plan::Fill(part) = space.plan(5000) else { panic!("there is filler to write") };
+        bytes.extend(space.filler(part));
+        (bytes, end)
+    }
+
+    #[test]
+    fn filler_behind_a_batch_is_no_data() {
+        for pad in 0..70 {
+            let (bytes, end) = filled(3, pad);
+            for step in [1, 2, 5, 64, bytes.len()] {
+                let (taken, verdict, reader) = read(&bytes, step);
+                assert_eq!((taken.requests.len(), verdict), (3, Verdict::Complete), "{pad}");
+                assert_eq!((reader.data_end(), reader.is_checked()), (end as u64, true));
+            }
+            // An extension that was never synced may lack its end, and any of its sectors.
+            for cut in [end + 2, end + 60, end + 65, end + 1000, bytes.len() - 1] {
+                assert_eq!(whole(&bytes[..cut]).1, Verdict::Complete, "{pad} {cut}");
+            }
+            for hole in (end / 512 + 1)..bytes.len() / 512 {
+                let mut bytes = bytes.clone();
+                bytes[hole * 512..][..512].fill(0);
+                assert_eq!(whole(&bytes).1, Verdict::Complete, "{pad} {hole}");
+            }
+        }
+        // In front of all batches it is somebody else's.
+        let (bytes, end) = filled(1, 0);
+        assert!(corrupt(0)(&whole(&bytes[end..]).1));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_filler_is_found() {
+        let (mut bytes, end) = filled(2, 9);
+        for bit in end * 8..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (taken, verdict, _) = read(&bytes, 1 + bit % 90);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(taken.requests.len(), 2);
+            match bit / 8 < end + 2 {
+                true => assert_ne!(verdict, Verdict::Complete, "bit {bit}"),
+                false => assert!(torn(end)(&verdict), "bit {bit}: {verdict:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn batches_over_filler_are_torn_in_every_sector() {
+        for pad in (0..520).step_by(13) {
+            let (filled, end) = filled(2, pad);
+            let mut batches = Batches::new(end as u64);
+            for index in 0..4 {
+                batches.seal();
+                batches.push(end as u64, &[&command(&["SET", "k", &"w".repeat(index * 300)])]);
+            }
+            let (mut new, data) = (filled.clone(), batches.take());
+            new[end..end + data.len()].copy_from_slice(&data);
+            let sectors: Vec<usize> = (end / 512..=(end + data.len() - 1) / 512).collect();
+            for pattern in 0..1 << sectors.len() {
+                let mut bytes = new.clone();
+                for (bit, sector) in sectors.iter().enumerate().filter(|(bit, _)| pattern >> bit & 1 == 1) {
+                    let part = sector * 512..sector * 512 + 512;
+                    // The last may lie in an extension that was never synced.
+                    match bit + 1 == sectors.len() && pad % 2 == 1 && sector * 512 > end {
+                        true => bytes[part].fill(0),
+                        false => bytes[part.clone()].copy_from_slice(&filled[part]),
+                    }
+                }
+                let (taken, verdict, reader) = read(&bytes, 700);
+                let at = match verdict {
+                    Verdict::Complete => reader.data_end(),
+                    Verdict::TornTail { offset, .. } => offset,
+                    verdict => panic!("{pad} {pattern:b}: {verdict:?}"),
+                };
+                assert!(at >= end as u64 && taken.requests.len() >= 2);
+                assert_eq!(whole(&bytes[..at as usize]).0, taken);
+                if pattern == 0 {
+                    assert_eq!(taken.requests.len(), 6);
+                }
+                // A later batch that knew it says that it is damage.
+                let mut later = Batches::new((end + data.len()) as u64);
+                later.push(later.end(), &[]);
+                let later = later.take();
+                let next = end + data.len();
+                if next % 512 + later.len() < 512 && pattern >> (sectors.len() - 1) & 1 == 0 {
+                    bytes[next..next + later.len()].copy_from_slice(&later);
+                    match pattern {
+                        0 => assert_eq!(whole(&bytes).1, Verdict::Complete),
+                        _ => assert!(corrupt(at as usize)(&whole(&bytes).1), "{pad} {pattern:b}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_server_appended_behind_filler_is_read() {
+        let (log, end) = filled(3, 0);
+        for front in [&b""[..], b"#TS:1628217469\r\n"] {
+            let bytes = [&log[..], front, &appended()].concat();
+            for step in [1, 3, 50, bytes.len()] {
+                let (taken, verdict, reader) = read(&bytes, step);
+                assert_eq!((taken.requests.len(), verdict), (3 + 5, Verdict::Complete), "{step}");
+                assert_eq!((reader.appended_at(), reader.is_checked()), (Some(log.len() as u64), false));
+            }
+            // Elsewhere it is what a hole has left.
+            let elsewhere = log.len() - 64;
+            let bytes = [&log[..elsewhere], front, &appended()].concat();
+            assert!(torn(end)(&whole(&bytes).1));
+            let mut zeros = [&log[..], front, &appended()].concat();
+            zeros[log.len() - 64..log.len()].fill(0);
+            assert!(torn(end)(&whole(&zeros).1));
+        }
+        for cut in 1..5 {
+            let bytes = [&log[..], &b"#TS:16"[..cut]].concat();
+            for step in [1, bytes.len()] {
+                let verdict = read(&bytes, step).1;
+                match cut {
+                    1 => assert_eq!(verdict, Verdict::Complete),
+                    4 => assert!(torn(log.len())(&verdict), "{verdict:?}"),
+                    _ => assert!(torn(end)(&verdict), "{verdict:?}"),
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn logs_mean_the_same_in_any_pieces(
@@ -1006,7 +1235,7 @@ mod tests {
 
         #[test]
         fn any_bytes_end_in_a_verdict(
-            bytes in prop::collection::vec(prop::sample::select(b"##RC1::TS**$$\r\r\n\n0112359MULTIEXEC\0\xff".to_vec()), 0..120),
+            bytes in prop::collection::vec(prop::sample::select(b"####RC1::TS**$$\r\r\n\n0112359MULTIEXEC\0\xff".to_vec()), 0..120),
             step in 1usize..9,
         ) {
             let (taken, verdict) = whole(&bytes);

@@ -10,6 +10,7 @@ pub mod glob;
 pub mod hash;
 pub mod log_level;
 pub mod number;
+pub mod prepared;
 pub mod rng;
 pub mod slot;
 pub mod time;

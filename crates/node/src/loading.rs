@@ -578,7 +578,11 @@ impl Loading {
                 let checked = reader.is_checked();
                 match reader.finish(rest) {
                     Verdict::Complete => {
-                        self.tail = Some(Tail { len: reader.offset(), checked });
+                        let len = reader.data_end();
+                        self.tail = Some(Tail { len, checked });
+                        // Filler behind the data does not count.
+                        let filler = reader.offset() + rest.len() as u64 - len;
+                        self.sizes.increments = self.sizes.increments.saturating_sub(filler);
                         Ok((Ended::Whole, Vec::new()))
                     }
                     Verdict::TornTail { offset, why } => {
@@ -597,7 +601,8 @@ impl Loading {
                         ];
                         self.tail = Some(Tail { len: offset, checked });
                         self.torn = Some((path.clone(), offset));
-                        self.sizes.increments = self.sizes.increments.saturating_sub(rest.len() as u64);
+                        let gone = reader.offset() + rest.len() as u64 - offset;
+                        self.sizes.increments = self.sizes.increments.saturating_sub(gone);
                         Ok((Ended::Torn(offset), lines))
                     }
                     Verdict::Corrupt { offset, why } => Err(format!("{why} at offset {offset}")),

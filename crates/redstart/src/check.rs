@@ -30,7 +30,7 @@ Usage: redstart check aof PATH [--fix] [--truncate-to-timestamp SECONDS] [--yes]
        redstart check rdb FILE
 
 aof: PATH is a manifest, a directory with one, or a single file of a log.
-     --fix cuts the log where it breaks; --truncate-to-timestamp cuts it before what was written later than that
+     --fix cuts the log where it breaks, and prepared space behind its data (aof-prepared-space); --truncate-to-timestamp cuts it before what was written later than that
      (Unix time; with aof-timestamp-enabled). Both ask first, unless --yes, and keep what they cut off in a file
      beside the log. Stop the server before.
 rdb: FILE is a snapshot.
@@ -178,7 +178,7 @@ fn check_log(wishes: &Wishes) -> Result<u8, String> {
         }
         _ => {
             say!("The log is whole.");
-            return Ok(FINE);
+            return if wishes.fix { drop_filler(&parts, wishes.yes) } else { Ok(FINE) };
         }
     };
     if offset == 0 {
@@ -199,6 +199,22 @@ fn describe_cut(part: &Part, offset: u64) -> Result<(), String> {
         count(lost, "command")
     );
     Ok(())
+}
+
+/// Cuts off the space that a server has prepared, if that is wanted.
+fn drop_filler(parts: &[Part], yes: bool) -> Result<u8, String> {
+    let filled = |part: &Part| Some((part.path.clone(), part.found.log.as_ref()?.filler_at?));
+    for (path, at) in parts.iter().filter_map(filled) {
+        let name = path.display();
+        say!("Cutting {name} at offset {at} removes nothing but prepared space.");
+        if !yes && !confirmed() {
+            say!("Nothing was changed.");
+            return Ok(FINE);
+        }
+        cut::drop_filler(&path, at).map_err(|error| format!("{name}: {error}"))?;
+        say!("{name} was cut to {}.", count(at, "byte"));
+    }
+    Ok(FINE)
 }
 
 /// Cuts a file, if that is wanted.

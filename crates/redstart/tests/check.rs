@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aof::Batches;
 use aof::manifest::{LogFile, Manifest};
+use base::prepared::{Plan, Space};
 
 /// A directory of its own, removed with the test.
 struct Scratch(PathBuf);
@@ -153,6 +154,29 @@ fn damage_is_named_and_what_is_cut_never_overwrites_an_older_cut() {
         let kept = scratch.0.join(format!("a.aof.cut-{}{suffix}", starts[1]));
         assert_eq!(fs::read(kept).unwrap(), bytes[starts[1] as usize..]);
     }
+}
+
+#[test]
+fn prepared_space_is_named_and_cut() {
+    let scratch = Scratch::new();
+    let (bytes, _) = log();
+    let mut space = Space::new(bytes.len() as u64);
+    let Plan::Fill(part) = space.plan(10_000) else { panic!("there is filler to write") };
+    let filled = [&bytes[..], &space.filler(part)].concat();
+    let path = scratch.write("a.aof", &filled);
+    let name = path.to_str().unwrap();
+    let (code, text) = check(&["aof", name], "");
+    assert!(code == 0 && text.contains("whole") && text.contains("prepared"), "{text}");
+    assert!(text.contains(&format!("from offset {} on", bytes.len())), "{text}");
+    let (code, text) = check(&["aof", name, "--fix"], "no\n");
+    assert!(code == 0 && fs::read(&path).unwrap() == filled, "{text}");
+    let (code, text) = check(&["aof", name, "--fix"], "yes\n");
+    assert!(code == 0 && fs::read(&path).unwrap() == bytes, "{text}");
+    // What was appended behind it stays.
+    let path = scratch.write("b.aof", &[&filled, SET].concat());
+    let (code, text) = check(&["aof", path.to_str().unwrap(), "--fix", "--yes"], "");
+    assert!(code == 0 && text.contains(&format!("from offset {} on", filled.len())), "{text}");
+    assert_eq!(fs::read(&path).unwrap().len(), filled.len() + SET.len());
 }
 
 #[test]

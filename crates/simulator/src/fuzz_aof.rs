@@ -4,11 +4,13 @@ use std::convert::Infallible;
 
 use aof::read::{Reader, Replay, Verdict};
 use aof::{Batches, Check, Manifest, Mark};
+use base::prepared::{Plan, Space, filler_at};
 use resp::Request;
 
 /// Any bytes end in a verdict that does not depend on how they arrive; of a damaged log a prefix of batches is left.
 ///
-/// The first byte chooses: bytes as they are, or a log of commands with some of its bytes changed, cut or doubled.
+/// The first byte chooses: bytes as they are, or a log of commands with some of its bytes changed, cut, doubled or never
+/// written, with filler behind it or without.
 pub fn aof(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };
     let step = usize::from(first >> 1) + 1;
@@ -131,6 +133,12 @@ fn mutated(data: &[u8], step: usize) {
         counts.push(count);
     }
     let written = batches.take();
+    let mut space = Space::new(written.len() as u64);
+    let filler = match space.plan(if step & 1 == 0 { 0 } else { 100 }) {
+        Plan::Fill(part) => space.filler(part),
+        _ => Vec::new(),
+    };
+    let written = [written, filler].concat();
     let (original, verdict) = read(&written, step);
     assert_eq!((original.requests.len(), verdict), (count, Verdict::Complete));
     let mut bytes = written.clone();
@@ -139,7 +147,11 @@ fn mutated(data: &[u8], step: usize) {
         match change[2] >> 6 {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << (change[2] & 7),
             1 => bytes.truncate(at),
-            2 => bytes.iter_mut().skip(at).take(usize::from(change[2] & 63) * 16).for_each(|byte| *byte = 0),
+            2 => {
+                let filled = change[2] & 1 == 1;
+                let part = bytes.iter_mut().zip(0..).skip(at).take(usize::from(change[2] & 63) * 16);
+                part.for_each(|(byte, at)| *byte = if filled { filler_at(at) } else { 0 });
+            }
             _ => {
                 let twice = bytes[at.min(bytes.len())..].iter().take(64).copied().collect::<Vec<_>>();
                 bytes.splice(at.min(bytes.len())..at.min(bytes.len()), twice);
@@ -159,6 +171,11 @@ fn mutated(data: &[u8], step: usize) {
     assert!(original.marks.starts_with(&found.marks), "a damaged log stands elsewhere");
     assert!(counts.contains(&found.requests.len()), "a batch was replayed in part");
     if verdict == Verdict::Complete {
+        let mut check = Check::new(0, None);
+        let taken = check.read(&bytes);
+        if let Some(filler) = check.finish(&bytes[taken..]).filler_at {
+            bytes.truncate(filler as usize);
+        }
         assert!(written.starts_with(&bytes), "damage was not found");
     }
 }

@@ -17,6 +17,13 @@ pub(crate) fn cut(path: &Path, length: u64) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
+/// Shortens the file to `length` bytes, behind which there is nothing to keep.
+pub(crate) fn drop_filler(path: &Path, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
 /// Creates the file that takes what is cut off; an older one of that name stays.
 fn beside(path: &Path, length: u64) -> io::Result<(PathBuf, File)> {
     let mut name = path.as_os_str().to_owned();

@@ -185,6 +185,10 @@ pub(crate) fn describe(part: &Part) -> String {
         let rows: Vec<_> =
             commands.into_iter().map(|(name, count)| vec![shown(name.as_bytes()), grouped(*count)]).collect();
         text += &table(&rows, 1);
+        if let Some(at) = log.filler_at {
+            text +=
+                &format!("  {} prepared for what comes next, from offset {at} on\n", size(log.bytes - at));
+        }
         if let Some((first, last)) = log.times {
             text += &format!("  written from {} to {} ({first} to {last})\n", time(first), time(last));
         }
