@@ -38,6 +38,8 @@ pub(crate) struct Current {
     pub(crate) in_flight: usize,
     /// Syncs among them.
     pub(crate) syncs: usize,
+    /// Whether space may be prepared behind the data.
+    pub(crate) prepared: bool,
     /// When the oldest byte was appended that no sync was asked for.
     pub(crate) unasked: Option<Instant>,
     /// Since when everything in the file is on the disk.
@@ -118,6 +120,7 @@ impl Current {
             gathered: offset,
             in_flight: 0,
             syncs: 0,
+            prepared: false,
             unasked: None,
             quiet: None,
             fresh: true,

@@ -121,7 +121,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     Append(FileId),
-    Sync(FileId, Border),
+    /// Of all up to there, with so much space prepared behind it.
+    Sync(FileId, Border, u64),
     Open(FileId),
     /// One of the tasks before an increment can be listed.
     Begin(FileId),
@@ -302,7 +303,7 @@ impl Log {
         assert_eq!(id, expected, "tasks are reported in the order in which they were handed out");
         match job {
             Job::Append(id) => self.appended_to(id, result),
-            Job::Sync(id, border) => self.synced(id, border, result),
+            Job::Sync(id, border, ahead) => self.synced(id, border, ahead, result),
             Job::Open(id) => self.opened(id, result),
             Job::Begin(id) => self.begun(id, result),
             Job::Prepare(number) => self.prepared(number, result),
@@ -431,7 +432,7 @@ impl Log {
                     self.ask(Task::Append { file: file.id, bytes }, Job::Aside);
                 }
             }
-            self.ask(Task::Sync { file: file.id }, Job::Aside);
+            self.ask(Task::Sync { file: file.id, ahead: 0 }, Job::Aside);
             self.ask(Task::Close { file: file.id }, Job::Aside);
         }
         self.mode = Mode::Off;
@@ -464,7 +465,10 @@ impl Log {
         let failing =
             self.write_error.is_some() || self.sync_error.is_some() || (self.mode != Mode::On && !beginning);
         let file = self.file.as_ref().filter(|file| file.gate == Gate::Open);
-        match self.retiring.is_none() && file.is_some_and(Current::is_synced) {
+        // A file that nobody has open is all data.
+        match self.retiring.is_none()
+            && file.is_some_and(|file| file.is_synced() && !(self.closing && file.prepared))
+        {
             true => Some(true),
             false if failing => Some(false),
             false => None,
@@ -650,7 +654,7 @@ impl Log {
         file.in_flight -= 1;
         match result {
             Ok(()) => {
-                (file.gate, file.reopen_failures) = (Gate::Open, 0);
+                (file.gate, file.reopen_failures, file.prepared) = (Gate::Open, 0, false);
                 let again = file.hand_out_again();
                 file.synced(file.written, now);
                 match again {
@@ -685,7 +689,7 @@ impl Log {
         }
     }
 
-    fn synced(&mut self, id: FileId, border: Border, result: Result<(), DiskError>) {
+    fn synced(&mut self, id: FileId, border: Border, ahead: u64, result: Result<(), DiskError>) {
         let now = self.now.instant;
         let Some(file) = self.named(id) else { return };
         file.in_flight -= 1;
@@ -693,6 +697,7 @@ impl Log {
         match result {
             Ok(()) => {
                 file.synced(border, now);
+                file.prepared &= ahead > 0;
                 self.pace.done(now);
                 self.settle();
             }
@@ -809,6 +814,7 @@ impl Log {
     fn flush(&mut self, retiring: bool) {
         let (policy, now, closing) = (self.settings.fsync, self.now.instant, self.closing);
         let skips = self.skips_sync() && !retiring;
+        let ahead = self.prepared_space();
         let slot = if retiring { &mut self.retiring } else { &mut self.file };
         let Some(file) = slot.as_mut().filter(|file| file.gate == Gate::Open) else { return };
         let quiet = file.quiet.is_some_and(|since| now.saturating_since(since) >= QUIET_AFTER);
@@ -820,6 +826,7 @@ impl Log {
         let company = together && !file.batches.is_empty() && !retiring && !closing;
         let waits = together && (file.syncs > 0 || (company && self.pace.waits(now)));
         let id = file.id;
+        let ahead = if retiring { 0 } else { ahead };
         let mut tasks = Vec::new();
         if !waits || retiring || closing {
             if !file.batches.is_empty() || file.mark_due <= now || retiring || closing {
@@ -841,15 +848,30 @@ impl Log {
             Fsync::No => false,
         };
         let unsynced = file.has_unsynced() || (retiring && !file.has_every_byte_synced());
-        if due && file.syncs == 0 && unsynced {
+        let cuts = file.prepared && ahead == 0;
+        if file.syncs == 0 && ((due && unsynced) || cuts) {
+            file.prepared |= ahead > 0;
             file.in_flight += 1;
             file.syncs += 1;
             self.pace.begun(now);
             file.unasked = (!file.batches.is_empty()).then_some(now);
-            tasks.push((Task::Sync { file: id }, Job::Sync(id, file.handed)));
+            tasks.push((Task::Sync { file: id, ahead }, Job::Sync(id, file.handed, ahead)));
         }
         for (task, job) in tasks {
             self.ask(task, job);
+        }
+    }
+
+    /// Returns how much space is to be prepared behind the data: only where each write is synced it is of use.
+    ///
+    /// Who copies a log that is written to turns automatic rewrites off before: such a copy is to have no holes, which are
+    /// there when filler was read in one place and, later, what is behind it in the next.
+    pub(crate) fn prepared_space(&self) -> u64 {
+        let settings = &self.settings;
+        let copied = settings.rewrite_percentage == 0;
+        match settings.fsync {
+            Fsync::Always if self.mode != Mode::Off && !self.closing && !copied => settings.prepared_space,
+            _ => 0,
         }
     }
 

@@ -322,7 +322,9 @@ impl Log {
     pub(crate) fn exceeds_budget(&self) -> bool {
         let (budget, size) = (self.settings.disk_budget, self.current_size());
         let base = if self.sizes.base > 0 { self.sizes.base } else { size };
-        budget > 0 && size.saturating_add(self.sizes.history).saturating_add(base) > budget
+        let sum =
+            [self.sizes.history, base, self.prepared_space()].into_iter().fold(size, u64::saturating_add);
+        budget > 0 && sum > budget
     }
 
     fn say_budget(&mut self) {

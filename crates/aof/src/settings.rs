@@ -40,6 +40,8 @@ pub struct Settings {
     pub disable_auto_gc: bool,
     /// How many bytes the files may come to while a rewrite runs (`aof-disk-budget`); 0 for any number.
     pub disk_budget: u64,
+    /// How many bytes ahead of the data are prepared while each write is synced (`aof-prepared-space`); 0 for none.
+    pub prepared_space: u64,
 }
 
 /// Where the dataset that the log is to keep came from.
@@ -90,6 +92,7 @@ impl Default for Settings {
             timestamps: false,
             disable_auto_gc: false,
             disk_budget: 0,
+            prepared_space: 1 << 20,
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Writes are numbered; the dataset is how many there were. A snapshot is that number, and a log replays when the numbers
 //! follow each other without a gap or a repetition.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use aof::read::{Reader, Replay, Verdict};
@@ -80,7 +82,7 @@ impl Disk {
                 self.files.get_mut(&opened.path).expect("its file").bytes.extend_from_slice(&bytes);
                 Ok(())
             }
-            Task::Sync { file } => {
+            Task::Sync { file, .. } => {
                 let opened = self.open.get_mut(&file).expect("an open file");
                 if let Some(error) = &opened.broken {
                     return Err(error.clone());
@@ -860,6 +862,55 @@ fn empty_files_are_opened_before_another_is_begun() {
         }
     }
     assert_eq!(opened, ["dir/aof.1.incr.aof", "dir/aof.2.incr.aof"]);
+}
+
+#[test]
+fn space_is_prepared_only_while_each_write_is_synced() {
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let mut world = World::new(settings(Fsync::Always), empty(), {
+        let asked = Rc::clone(&asked);
+        move |_, task| {
+            if let Task::Sync { ahead, .. } = task {
+                asked.borrow_mut().push(*ahead);
+            }
+            None
+        }
+    });
+    let step = |world: &mut World| {
+        world.write();
+        world.pass(100_000);
+        std::mem::take(&mut *asked.borrow_mut())
+    };
+    world.pass(1_000_000);
+    assert_eq!(step(&mut world), [1 << 20]);
+    world.log.configure(world.now(), Settings { prepared_space: 5000, ..settings(Fsync::Always) });
+    assert_eq!(step(&mut world), [5000]);
+    // What is prepared is cut off once, though there be nothing to sync.
+    for other in [
+        Settings { rewrite_percentage: 0, ..settings(Fsync::Always) },
+        Settings { prepared_space: 0, ..settings(Fsync::Always) },
+        settings(Fsync::EverySecond),
+        settings(Fsync::No),
+    ] {
+        world.log.configure(world.now(), other);
+        world.pass(100_000);
+        assert_eq!(std::mem::take(&mut *asked.borrow_mut()), [0]);
+        world.pass(3_000_000);
+        assert!(asked.borrow().iter().all(|ahead| *ahead == 0));
+        asked.borrow_mut().clear();
+        world.log.configure(world.now(), settings(Fsync::Always));
+        assert_eq!(step(&mut world), [1 << 20]);
+    }
+    // So it is in a file that another follows, and at the end.
+    world.log.rewrite(world.now()).unwrap();
+    world.pass(2_000_000);
+    assert_eq!(std::mem::take(&mut *asked.borrow_mut()), [0]);
+    assert_eq!(step(&mut world), [1 << 20]);
+    world.log.shutdown(world.now());
+    world.turn();
+    assert_eq!(world.log.flushed(), None, "the file is still to be cut");
+    world.pass(1_000_000);
+    assert_eq!((&asked.borrow()[..], world.log.flushed()), (&[0][..], Some(true)));
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!
 //! # When something fails
 //!
-//! - A failed [`Task::Append`] is cut back: the file is as long as before it. From then on the file is *broken*: every
+//! - A failed [`Task::Append`] is cut back: the file ends where its data did before. From then on the file is *broken*: every
 //!   later `Append` and `Sync` fails with the same error at once, so that what was asked for before the failure was known
 //!   leaves no hole in the log. [`Task::Open`] with a length makes it whole.
 //! - A failed [`Task::Sync`] breaks a file for good. The kernel may have thrown the bytes away and call the next sync a
@@ -43,7 +43,10 @@ pub enum Task {
     /// Writes bytes behind those that the file has; who asks keeps them, too, until it is told that they are written.
     Append { file: FileId, bytes: Arc<Vec<u8>> },
     /// Returns when every byte appended before is on the disk.
-    Sync { file: FileId },
+    ///
+    /// Up to so many bytes `ahead` of the data may be prepared with filler, see [`crate::prepared`]; with 0 the file is cut to
+    /// its data. Neither is promised, and that it fails is no failure of the sync.
+    Sync { file: FileId, ahead: u64 },
     /// Forgets an open file, also a broken one; the bytes are not synced.
     Close { file: FileId },
     /// Replaces a file by one with this content: after a crash there is the old one or the new one, whole and synced.

@@ -251,6 +251,7 @@ pub static PARAMS: &[Param] = &[
     param("aof-rewrite-incremental-fsync", Bool, "yes").works(field!(aof_rewrite_incremental_fsync)),
     param("aof-disable-auto-gc", Bool, "no").works(field!(aof_disable_auto_gc)),
     param("aof-disk-budget", memory(0, LONG_MAX), "0").works(field!(aof_disk_budget)),
+    param("aof-prepared-space", memory(0, 1 << 30), "1048576").works(field!(aof_prepared_space)),
     // Replication
     param("replicaof", Replicaof, "").alias("slaveof").works(field!(replicaof)).immutable(),
     param("masterauth", Secret, "").works(field!(masterauth)).sensitive(),

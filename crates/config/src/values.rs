@@ -133,6 +133,8 @@ pub struct Values {
     pub aof_disable_auto_gc: bool,
     /// Bytes that the log's files may take together; 0 means no limit.
     pub aof_disk_budget: u64,
+    /// Bytes of filler ahead of the data under `appendfsync always`; 0 means none.
+    pub aof_prepared_space: u64,
 
     // Replication
     /// The master that is followed, as REPLICAOF changes it.

@@ -17,6 +17,7 @@ const NEWER: &[&str] = &[
     // Ours.
     "rdb-version",
     "aof-disk-budget",
+    "aof-prepared-space",
     "gather-requests-us",
     "replica-accept-empty-master",
     "synchronous-replicas",

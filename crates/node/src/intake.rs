@@ -197,7 +197,7 @@ impl Node {
                 *whole = true;
                 let file = *file;
                 self.write_snapshot_part();
-                self.ask_disk(FileTask::Sync(file), Task::Sync { file });
+                self.ask_disk(FileTask::Sync(file), Task::Sync { file, ahead: 0 });
                 self.ask_disk(FileTask::Open(file), Task::Close { file });
             }
             Way::Memory { rest } => {

@@ -659,5 +659,6 @@ pub(crate) fn settings(config: &Config, run_id: &str) -> Settings {
         timestamps: config.aof_timestamp_enabled,
         disable_auto_gc: config.aof_disable_auto_gc,
         disk_budget: config.aof_disk_budget,
+        prepared_space: config.aof_prepared_space,
     }
 }

@@ -174,6 +174,44 @@ fn logs_are_loaded_by_the_other() {
 }
 
 #[test]
+fn a_log_with_prepared_space_is_loaded_and_gone_on_with() {
+    if !redis_is_here() {
+        return;
+    }
+    let folder = Folder::new();
+    let options = ["--appendonly", "yes", "--appendfsync", "always"];
+    let path = folder.0.join("appendonlydir/appendonly.aof.1.incr.aof");
+    let ours = [&options[..], &["--aof-prepared-space", "100kb"]].concat();
+    let mut server = Server::start(Kind::Ours, &folder, &ours);
+    fill(&mut server.connect());
+    for number in 0..100 {
+        // The data ends before, at and behind the ends of lines.
+        server.ask(&format!("SET number {number} PXAT 32503680000999"));
+    }
+    let before = digest(&server);
+    server.kill();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.ends_with(b"####\n") && bytes.len() % 4096 == 64, "space was prepared");
+    let filler = bytes.iter().rev().take_while(|byte| matches!(byte, b'#' | b'\n')).count();
+    let mut server = Server::start(Kind::Theirs, &folder, &options);
+    assert_eq!(digest(&server), before);
+    server.ask("SET theirs 1");
+    server.ask("INCR both");
+    let before = digest(&server);
+    server.kill();
+    assert!(std::fs::read(&path).unwrap().starts_with(&bytes), "they append behind it");
+    let mut server = Server::start(Kind::Ours, &folder, &ours);
+    assert_eq!(digest(&server), before);
+    server.ask("INCR both");
+    let before = digest(&server);
+    server.kill();
+    assert!(std::fs::read(&path).unwrap().len() > bytes.len(), "nothing of theirs is gone");
+    let server = Server::start(Kind::Theirs, &folder, &options);
+    assert_eq!(digest(&server), before);
+    assert!(filler > 10_000, "{filler}");
+}
+
+#[test]
 fn a_log_of_one_file_is_loaded() {
     if !redis_is_here() {
         return;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use harness::{Folder, Kind, Server, flip};
 
 const LOG: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+/// The same, whose file ends where its data does.
+const DATA_ALONE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always", "--aof-prepared-space", "0"];
 
 fn start(folder: &Folder, options: &[&str]) -> Server {
     Server::start(Kind::Ours, folder, options)
@@ -113,7 +115,7 @@ fn a_damaged_snapshot_is_refused() {
 #[test]
 fn a_damaged_log_is_refused() {
     let folder = Folder::new();
-    let mut server = start(&folder, LOG);
+    let mut server = start(&folder, DATA_ALONE);
     let mut client = server.connect();
     for n in 0..50 {
         client.ask(&format!("SET key:{n} value:{n}"));
@@ -123,7 +125,7 @@ fn a_damaged_log_is_refused() {
     let length = fs::metadata(&path).unwrap().len() as usize;
     for offset in [1, length / 3, length / 2] {
         flip(&path, offset);
-        let log = refusal(&folder, LOG);
+        let log = refusal(&folder, DATA_ALONE);
         assert!(
             log.contains("Fatal error loading the DB: appendonlydir/appendonly.aof.1.incr.aof: "),
             "{log}"
@@ -131,22 +133,22 @@ fn a_damaged_log_is_refused() {
         assert!(log.contains(" at offset "), "{log}");
         flip(&path, offset);
     }
-    assert_eq!(start(&folder, LOG).ask("DBSIZE"), ":50");
+    assert_eq!(start(&folder, DATA_ALONE).ask("DBSIZE"), ":50");
 
     let manifest = folder.path("appendonlydir/appendonly.aof.manifest");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace(" type i", " typo i")).unwrap();
-    assert!(refusal(&folder, LOG).contains("manifest"), "a manifest is not guessed");
+    assert!(refusal(&folder, DATA_ALONE).contains("manifest"), "a manifest is not guessed");
     fs::write(&manifest, text).unwrap();
     fs::remove_file(&path).unwrap();
-    let log = refusal(&folder, LOG);
+    let log = refusal(&folder, DATA_ALONE);
     assert!(log.contains("appendonly.aof.1.incr.aof doesn't exist"), "{log}");
 }
 
 #[test]
 fn a_torn_tail_is_cut_or_refused_as_configured() {
     let folder = Folder::new();
-    let mut server = start(&folder, LOG);
+    let mut server = start(&folder, DATA_ALONE);
     for n in 0..5 {
         server.ask(&format!("SET key:{n} value"));
     }
@@ -154,14 +156,14 @@ fn a_torn_tail_is_cut_or_refused_as_configured() {
     let path = increment(&folder, 1);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
-    let log = refusal(&folder, &[LOG, &["--aof-load-truncated", "no"]].concat());
+    let log = refusal(&folder, &[DATA_ALONE, &["--aof-load-truncated", "no"]].concat());
     assert!(log.contains("aof-load-truncated is no") && log.contains("at offset"), "{log}");
-    let mut server = start(&folder, LOG);
+    let mut server = start(&folder, DATA_ALONE);
     assert!(server.log().contains("short read while loading the AOF file"), "{}", server.log());
     assert_eq!(server.ask("DBSIZE"), ":4");
     server.ask("SET after 1");
     server.kill();
-    assert_eq!(start(&folder, LOG).ask("DBSIZE"), ":5");
+    assert_eq!(start(&folder, DATA_ALONE).ask("DBSIZE"), ":5");
 }
 
 /// The power may fail between listing a new, empty file and syncing the one before it.

@@ -6,15 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base::disk::{DiskError, FileId, Step, Task};
+use base::prepared::{Behind, Plan, Space};
 
 use crate::text::reason;
 
 /// Removing a file of this size or more takes the system so long that it is left to a thread.
 pub(crate) const LARGE: u64 = 16 << 20;
+
+/// So much filler is written at once.
+const FILLER_AT_ONCE: u64 = 256 << 10;
 
 /// The open files.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ pub(crate) struct Files {
 enum LogFile {
     Whole {
         file: File,
-        len: u64,
+        space: Space,
     },
     /// An append failed, or the file could not be opened: nothing but opening it helps.
     Broken(DiskError),
@@ -51,8 +56,13 @@ impl Files {
             }
             Task::Open { file, path, len } => self.open_as(file, || open(Path::new(&path), len)),
             Task::Append { file, bytes } => self.append(file, &bytes),
-            Task::Sync { file } => self.sync(file),
+            Task::Sync { file, ahead } => self.sync(file, ahead),
             Task::Close { file } => {
+                if let Some(LogFile::Whole { file, space }) = self.open.get_mut(&file)
+                    && space.is_prepared()
+                {
+                    cut_filler(file, space);
+                }
                 // That a file is lost is remembered beyond its closing.
                 if !matches!(self.open.get(&file), Some(LogFile::Lost(_))) {
                     self.open.remove(&file);
@@ -70,33 +80,45 @@ impl Files {
 
     /// Appends, or leaves the file as it was and broken.
     pub(crate) fn append(&mut self, id: FileId, bytes: &[u8]) -> Result<(), DiskError> {
-        let (file, len) = match self.open.get_mut(&id) {
-            Some(LogFile::Whole { file, len }) => (file, len),
+        let (file, space) = match self.open.get_mut(&id) {
+            Some(LogFile::Whole { file, space }) => (file, space),
             other => return Err(refusal(other, Step::Write)),
         };
+        let count = bytes.len() as u64;
+        let behind = space.behind(count);
         // Tries again after an interruption, and goes on after a part.
-        if let Err(error) = file.write_all(bytes) {
+        let written = match behind {
+            Behind::Mark => file.write_all_at(&[bytes, b"#"].concat(), space.data()),
+            Behind::Good | Behind::Last => file.write_all_at(bytes, space.data()),
+        };
+        if let Err(error) = written {
             // Should this fail as well: opening the file cuts it before anything else is written to it.
-            let _ = file.set_len(*len);
+            let _ = file.set_len(space.data());
             let error = failure(Step::Write, &error);
             self.open.insert(id, LogFile::Broken(error.clone()));
             return Err(error);
         }
-        *len += bytes.len() as u64;
+        space.append(count);
+        if behind == Behind::Last {
+            cut_filler(file, space);
+        }
         Ok(())
     }
 
-    fn sync(&mut self, id: FileId) -> Result<(), DiskError> {
-        let file = match self.open.get_mut(&id) {
-            Some(LogFile::Whole { file, .. }) => file,
+    fn sync(&mut self, id: FileId, ahead: u64) -> Result<(), DiskError> {
+        let (file, space) = match self.open.get_mut(&id) {
+            Some(LogFile::Whole { file, space }) => (file, space),
             other => return Err(refusal(other, Step::Sync)),
         };
+        prepare(file, space, ahead);
         // The size is part of what this syncs, times are not.
-        file.sync_data().map_err(|error| {
+        if let Err(error) = file.sync_data() {
             let error = failure(Step::Sync, &error);
             self.open.insert(id, LogFile::Lost(error.clone()));
-            error
-        })
+            return Err(error);
+        }
+        space.sync();
+        Ok(())
     }
 
     fn open_as(
@@ -108,12 +130,44 @@ impl Files {
             return Err(error.clone());
         }
         let (state, result) = match open() {
-            Ok((file, len)) => (LogFile::Whole { file, len }, Ok(())),
+            Ok((file, len)) => (LogFile::Whole { file, space: Space::new(len) }, Ok(())),
             Err(error) if error.step == Step::Sync => (LogFile::Lost(error.clone()), Err(error)),
             Err(error) => (LogFile::Broken(error.clone()), Err(error)),
         };
         self.open.insert(id, state);
         result
+    }
+}
+
+/// Writes filler behind the data, or cuts it off; the log can do without.
+fn prepare(file: &File, space: &mut Space, ahead: u64) {
+    match space.plan(ahead) {
+        Plan::Nothing => {}
+        Plan::Cut => cut_filler(file, space),
+        Plan::Fill(part) => match fill(file, space, part.clone()) {
+            Ok(()) => space.fill(part.end),
+            Err(_) => {
+                space.pause();
+                cut_filler(file, space);
+            }
+        },
+    }
+}
+
+fn fill(file: &File, space: &Space, part: Range<u64>) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let end = part.end.min(at + FILLER_AT_ONCE);
+        file.write_all_at(&space.filler(at..end), at)?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// Cuts a file to its data; where that fails, the filler stays what it was.
+fn cut_filler(file: &File, space: &mut Space) {
+    if file.set_len(space.data()).is_ok() {
+        space.cut();
     }
 }
 
@@ -135,7 +189,7 @@ fn make_dir(path: &Path) -> Result<(), DiskError> {
 
 fn create(path: &Path, own: bool) -> Result<(File, u64), DiskError> {
     let opening = |error: io::Error| failure(Step::Open, &error);
-    let file = appending().create(true).mode(0o644).open(path).map_err(opening)?;
+    let file = writing().create(true).mode(0o644).open(path).map_err(opening)?;
     if file.metadata().map_err(opening)?.len() > 0 {
         if !own {
             let reason = format!("{} is there already, and is not empty", path.display());
@@ -155,7 +209,7 @@ fn create(path: &Path, own: bool) -> Result<(File, u64), DiskError> {
 
 fn open(path: &Path, len: u64) -> Result<(File, u64), DiskError> {
     let opening = |error: &io::Error| failure(Step::Open, error);
-    let file = appending().open(path).map_err(|error| opening(&error))?;
+    let file = writing().open(path).map_err(|error| opening(&error))?;
     let there = file.metadata().map_err(|error| opening(&error))?.len();
     if there < len {
         let reason = format!("the file has {there} bytes, and should have {len} at least");
@@ -173,9 +227,10 @@ fn open(path: &Path, len: u64) -> Result<(File, u64), DiskError> {
     Ok((file, len))
 }
 
-fn appending() -> OpenOptions {
+/// Returns how log files are opened: where to write is known better than by the system, which knows only the file's end.
+fn writing() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.append(true);
+    options.write(true);
     options
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
+use aof::record::MAGIC;
 use aof::{Check, Verdict};
 use base::rng::Rng;
 use config::Config;
@@ -32,6 +33,8 @@ pub struct Case {
     path: String,
     /// What the data was when the file had so many bytes.
     moments: BTreeMap<u64, String>,
+    /// Where the data of that file ends; behind it there may be filler.
+    data_end: u64,
 }
 
 /// What came of damaged files.
@@ -98,7 +101,7 @@ impl Case {
             let report = check.finish(&bytes[*start as usize + taken..end as usize]);
             counts.tried += 1;
             match report.verdict {
-                Verdict::Complete if end == *start => counts.whole += 1,
+                Verdict::Complete if end.min(self.data_end) == *start => counts.whole += 1,
                 Verdict::TornTail { offset, .. } if offset == *start && report.requests() == 0 => {
                     counts.cut += 1
                 }
@@ -138,7 +141,9 @@ impl Case {
             let expected = self.moments.range(..=end).next_back();
             counts.tried += 1;
             match outcome {
-                Outcome::Whole(digest) if self.moments.get(&end) == Some(&digest) => counts.whole += 1,
+                Outcome::Whole(digest) if self.moments.get(&end.min(self.data_end)) == Some(&digest) => {
+                    counts.whole += 1
+                }
                 Outcome::Whole(_) => counts.missed += 1,
                 Outcome::Cut(offset, digest) => match expected == Some((&offset, &digest)) {
                     true => counts.cut += 1,
@@ -331,10 +336,23 @@ fn configured(parameters: &[(&str, &[u8])]) -> Config {
 }
 
 fn log(name: &'static str, policy: &[u8], bytes: u64) -> Case {
-    let config = configured(&[("appendonly", b"yes"), ("appendfsync", policy)]);
+    let parameters = [("appendonly", &b"yes"[..]), ("appendfsync", policy), ("aof-prepared-space", b"8000")];
+    let config = configured(&parameters);
     let (mut writer, mut rng) = (Writer::new(config.clone()), Rng::seeded(bytes));
     let path = "appendonlydir/appendonly.aof.1.incr.aof".to_owned();
-    let length = |writer: &Writer| writer.disk.read(&path).map_or(0, |bytes| bytes.len() as u64);
+    let mut known = 0;
+    // Of the data, from a batch on that was there before.
+    let mut length = |writer: &Writer| {
+        let bytes = writer.disk.read(&path).unwrap_or_default();
+        let (mut check, bytes) = (Check::new(known, None), &bytes[known as usize..]);
+        if !bytes.starts_with(MAGIC) {
+            return known;
+        }
+        let taken = check.read(bytes);
+        let report = check.finish(&bytes[taken..]);
+        known = report.filler_at.unwrap_or(report.bytes);
+        known
+    };
     let mut moments = BTreeMap::from([(0, writer.digest())]);
     for number in 0.. {
         if length(&writer) >= bytes {
@@ -360,7 +378,8 @@ fn log(name: &'static str, policy: &[u8], bytes: u64) -> Case {
         .map(|path| (path.to_owned(), writer.disk.read(path).unwrap_or_default().to_vec()))
         .collect();
     let manifest = files["appendonlydir/appendonly.aof.manifest"].clone();
-    Case { name, config, manifest: Some(manifest), files, path, moments }
+    let data_end = length(&writer);
+    Case { name, config, manifest: Some(manifest), files, path, moments, data_end }
 }
 
 fn snapshot(bytes: u64) -> Case {
@@ -380,7 +399,8 @@ fn snapshot(bytes: u64) -> Case {
             .expect("memory takes everything");
     }
     let path = "dump.rdb".to_owned();
-    let moments = BTreeMap::from([(file.0.len() as u64, writer.digest())]);
+    let data_end = file.0.len() as u64;
+    let moments = BTreeMap::from([(data_end, writer.digest())]);
     Case {
         name: "snapshot",
         config,
@@ -388,6 +408,7 @@ fn snapshot(bytes: u64) -> Case {
         files: BTreeMap::from([(path.clone(), file.0)]),
         path,
         moments,
+        data_end,
     }
 }
 

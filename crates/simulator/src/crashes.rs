@@ -59,6 +59,8 @@ pub struct Tally {
     pub holes: u64,
     /// Ends before the first base was listed, after which log files had to be moved out of the way.
     pub tidied: u64,
+    /// Crashes that left filler at the end of a log file.
+    pub filled: u64,
 }
 
 impl Tally {
@@ -76,6 +78,7 @@ impl Tally {
         self.survived += other.survived;
         self.holes += other.holes;
         self.tidied += other.tidied;
+        self.filled += other.filled;
     }
 
     /// Returns how many crashes there were.
@@ -89,7 +92,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} crash points ({} power cuts, {} kills, {} stops), {} writes, {} of {} replies were promises, {} faults, \
-             {} recoveries, {} damaged copies refused and {} loaded as they once were, {} holes, {} unlisted",
+             {} recoveries, {} damaged copies refused and {} loaded as they once were, {} holes, {} unlisted, {} with prepared space",
             self.crashes(),
             self.power_cuts,
             self.kills,
@@ -103,6 +106,7 @@ impl fmt::Display for Tally {
             self.survived,
             self.holes,
             self.tidied,
+            self.filled,
         )
     }
 }
@@ -140,7 +144,11 @@ struct Setup {
     timestamps: bool,
     rewrite_percentage: u64,
     rewrite_min_size: u64,
+    prepared_space: &'static str,
 }
+
+/// What `aof-prepared-space` may be: nothing, a page or two, and more than the log ever holds.
+const PREPARED_SPACES: [&str; 4] = ["0", "2000", "20000", "300000"];
 
 impl Setup {
     fn draw(rng: &mut Rng, appendonly: bool, fsync: &'static str) -> Setup {
@@ -152,6 +160,7 @@ impl Setup {
             timestamps: rng.below(3) == 0,
             rewrite_percentage: [0, 50, 100][rng.below(3) as usize],
             rewrite_min_size: [64, 1_000, 10_000][rng.below(3) as usize],
+            prepared_space: PREPARED_SPACES[rng.below(4) as usize],
         }
     }
 
@@ -169,6 +178,7 @@ impl Setup {
             ("aof-timestamp-enabled", yes_no(self.timestamps)),
             ("auto-aof-rewrite-percentage", &percentage),
             ("auto-aof-rewrite-min-size", &min_size),
+            ("aof-prepared-space", self.prepared_space),
         ];
         for (name, value) in parameters {
             config
@@ -259,6 +269,7 @@ impl World {
             self.setup = Setup::draw(&mut self.rng, appendonly, fsync);
         }
         self.tally.tidied += u64::from(log_files::tidy(&mut self.disk, self.clock.now().instant));
+        self.tally.filled += u64::from(self.is_filled());
         self.note(|| self.show_files());
         let next = match self.load() {
             // Nobody said which bytes were on the disk, or that the file is ours: an operator would have to cut it. Here he
@@ -285,6 +296,13 @@ impl World {
         self.transcript.add(kept as u64, had as u32, b"loaded");
         (self.tally.checked, self.tally.promised) = (self.ledger.checked, self.ledger.promises);
         Ok(next)
+    }
+
+    /// Returns whether some log file ends with filler.
+    fn is_filled(&self) -> bool {
+        let files = self.disk.files().filter(|path| path.contains(".incr."));
+        let mut ends = files.filter_map(|path| self.disk.read(path)?.last_chunk::<2>());
+        ends.any(|end| matches!(end, b"##" | b"#\n"))
     }
 
     /// Ends a life, and says what may be gone and when it ended.

@@ -1,7 +1,7 @@
 //! A virtual disk: the same tasks as the real one, in virtual time, with failures and power cuts.
 //!
 //! What was written and not synced is known to whoever reads, and may be gone after [`VirtualDisk::crash`]: all of it, none,
-//! the end of it, or any of its sectors with zeros in between. Names that were given, changed or removed and whose
+//! the end of it, or any of its sectors, with what was there before in the place of the others, or zeros. Names that were given, changed or removed and whose
 //! directory was not synced may be as before. A sync that fails makes the disk forget that there was something to write:
 //! later syncs succeed, and the bytes are gone after the next power cut. That is how Linux does it.
 //!
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::disk::{DiskError, FileId, Step, Task, TaskId};
+use base::prepared::{Behind, Plan, Space};
 use base::rng::Rng;
 use base::time::Instant;
 
@@ -94,7 +95,7 @@ impl Fault {
 
 #[derive(Clone, Debug)]
 enum LogFile {
-    Whole { inode: usize, path: String },
+    Whole { inode: usize, path: String, space: Space },
     Broken(DiskError),
     Lost(DiskError),
 }
@@ -314,8 +315,11 @@ impl VirtualDisk {
             }),
             Task::Open { file, path, len } => self.open_as(file, &path, |disk| disk.open(&path, len)),
             Task::Append { file, bytes } => self.append(file, &bytes),
-            Task::Sync { file } => self.sync(file),
+            Task::Sync { file, ahead } => self.sync(file, ahead),
             Task::Close { file } => {
+                if let Ok((inode, path, mut space)) = self.whole(file, Step::Cut) {
+                    self.cut_filler(inode, &path, &mut space)?;
+                }
                 if !matches!(self.open.get(&file), Some(LogFile::Lost(_))) {
                     self.open.remove(&file);
                 }
@@ -369,7 +373,10 @@ impl VirtualDisk {
             return Err(Stop::Error(error.clone()));
         }
         let (file, result) = match open(self) {
-            Ok(inode) => (LogFile::Whole { inode, path: path.to_owned() }, Ok(())),
+            Ok(inode) => {
+                let space = Space::new(self.inodes[inode].content().len() as u64);
+                (LogFile::Whole { inode, path: path.to_owned(), space }, Ok(()))
+            }
             Err(Stop::Error(error)) if error.step == Step::Sync => {
                 (LogFile::Lost(error.clone()), Err(Stop::Error(error)))
             }
@@ -437,53 +444,113 @@ impl VirtualDisk {
     }
 
     fn append(&mut self, id: FileId, bytes: &[u8]) -> Outcome {
-        let (inode, path) = self.whole(id, Step::Write)?;
-        let before = self.inodes[inode].content().len();
-        let result = self.write(inode, &path, bytes);
-        if let Err(Stop::Error(error)) = &result {
-            // Should this fail as well, what was written stays until the file is opened again.
-            if self.step(Step::Cut, &path).is_ok() {
-                self.inodes[inode].cut(before);
+        let (inode, path, mut space) = self.whole(id, Step::Write)?;
+        let (at, count, behind) =
+            (space.data() as usize, bytes.len() as u64, space.behind(bytes.len() as u64));
+        let result = match behind {
+            Behind::Mark => self.write(inode, &path, at, &[bytes, b"#"].concat()),
+            Behind::Good | Behind::Last => self.write(inode, &path, at, bytes),
+        };
+        match result {
+            Ok(()) => {
+                space.append(count);
+                if behind == Behind::Last {
+                    self.cut_filler(inode, &path, &mut space)?;
+                }
+                self.open.insert(id, LogFile::Whole { inode, path, space });
+                Ok(())
             }
-            self.open.insert(id, LogFile::Broken(error.clone()));
+            Err(Stop::Error(error)) => {
+                // Should this fail as well, what was written stays until the file is opened again.
+                if self.step(Step::Cut, &path).is_ok() {
+                    self.inodes[inode].cut(at);
+                }
+                self.open.insert(id, LogFile::Broken(error.clone()));
+                Err(Stop::Error(error))
+            }
+            Err(Stop::Cut) => Err(Stop::Cut),
         }
-        result
     }
 
-    /// Writes behind what is there; on failure any part of it may have been written.
-    fn write(&mut self, inode: usize, path: &str, bytes: &[u8]) -> Outcome {
+    /// Writes at a place in the file or behind it; on failure any part of it may have been written.
+    fn write(&mut self, inode: usize, path: &str, at: usize, bytes: &[u8]) -> Outcome {
+        // What takes the place of something needs no room.
+        let there = (self.inodes[inode].content().len() - at).min(bytes.len());
+        let most = usize::try_from(self.room).unwrap_or(usize::MAX).saturating_add(there).min(bytes.len());
         let failed = match self.step(Step::Write, path) {
-            Err(Stop::Cut) => return Err(Stop::Cut),
+            Err(Stop::Cut) => {
+                let taken = self.rng.below(most as u64 + 1) as usize;
+                self.inodes[inode].write(at, &bytes[..taken]);
+                return Err(Stop::Cut);
+            }
             Err(Stop::Error(error)) => Some(error),
-            Ok(()) if bytes.len() as u64 > self.room => {
+            Ok(()) if most < bytes.len() => {
                 Some(DiskError { step: Step::Write, full: true, reason: FULL.into() })
             }
             Ok(()) => None,
         };
-        let most = usize::try_from(self.room).unwrap_or(usize::MAX).min(bytes.len());
         let taken = match &failed {
             None => bytes.len(),
             Some(error) if error.full => most,
             Some(_) => self.rng.below(most as u64 + 1) as usize,
         };
-        self.inodes[inode].append(&bytes[..taken]);
+        self.inodes[inode].write(at, &bytes[..taken]);
         match failed {
             // What a cut gives back is not counted: a full disk stays full until there is room again.
             Some(error) => Err(Stop::Error(error)),
             None => {
-                self.room = self.room.saturating_sub(if self.room == u64::MAX { 0 } else { taken as u64 });
+                let grown = (taken - there) as u64;
+                self.room = self.room.saturating_sub(if self.room == u64::MAX { 0 } else { grown });
                 Ok(())
             }
         }
     }
 
-    fn sync(&mut self, id: FileId) -> Outcome {
-        let (inode, path) = self.whole(id, Step::Sync)?;
+    fn sync(&mut self, id: FileId, ahead: u64) -> Outcome {
+        let (inode, path, mut space) = self.whole(id, Step::Sync)?;
+        match space.plan(ahead) {
+            Plan::Nothing => {}
+            Plan::Cut => self.cut_filler(inode, &path, &mut space)?,
+            Plan::Fill(part) => {
+                let filler = space.filler(part.clone());
+                match self.write(inode, &path, part.start as usize, &filler) {
+                    Ok(()) => space.fill(part.end),
+                    Err(Stop::Error(_)) => {
+                        space.pause();
+                        self.cut_filler(inode, &path, &mut space)?;
+                    }
+                    Err(Stop::Cut) => return Err(Stop::Cut),
+                }
+            }
+        }
         let result = self.sync_inode(inode, &path);
-        if let Err(Stop::Error(error)) = &result {
-            self.open.insert(id, LogFile::Lost(error.clone()));
+        match &result {
+            Ok(()) => {
+                space.sync();
+                self.open.insert(id, LogFile::Whole { inode, path, space });
+            }
+            Err(Stop::Error(error)) => {
+                self.open.insert(id, LogFile::Lost(error.clone()));
+            }
+            Err(Stop::Cut) => {}
         }
         result
+    }
+
+    /// Cuts a file to its data, unless that fails.
+    fn cut_filler(&mut self, inode: usize, path: &str, space: &mut Space) -> Outcome {
+        let len = space.data() as usize;
+        if self.inodes[inode].content().len() > len {
+            match self.step(Step::Cut, path) {
+                Ok(()) => {
+                    self.inodes[inode].cut(len);
+                    space.cut();
+                }
+                Err(Stop::Error(_)) => {}
+                Err(Stop::Cut) => return Err(Stop::Cut),
+            }
+        }
+        Ok(())
     }
 
     fn sync_inode(&mut self, inode: usize, path: &str) -> Outcome {
@@ -520,7 +587,8 @@ impl VirtualDisk {
 
     fn write_file(&mut self, temporary: &str, rename_to: Option<&str>, bytes: &[u8]) -> Outcome {
         let inode = self.create(temporary)?;
-        self.write(inode, temporary, bytes)?;
+        let at = self.inodes[inode].content().len();
+        self.write(inode, temporary, at, bytes)?;
         self.sync_inode(inode, temporary)?;
         match rename_to {
             Some(path) => self.rename(temporary, path),
@@ -529,9 +597,9 @@ impl VirtualDisk {
     }
 
     /// Returns an open file that is neither broken nor lost.
-    fn whole(&self, id: FileId, step: Step) -> Outcome<(usize, String)> {
+    fn whole(&self, id: FileId, step: Step) -> Outcome<(usize, String, Space)> {
         match self.open.get(&id) {
-            Some(LogFile::Whole { inode, path }) => Ok((*inode, path.clone())),
+            Some(LogFile::Whole { inode, path, space }) => Ok((*inode, path.clone(), *space)),
             Some(LogFile::Broken(error) | LogFile::Lost(error)) => Err(Stop::Error(error.clone())),
             None => Err(Stop::Error(error(step, "the file is not open"))),
         }

@@ -222,9 +222,9 @@ fn plan(options: &Options, scratch: &Path) -> Result<Vec<Fault>, String> {
     let increment = "appendonlydir/appendonly.aof.1.incr.aof";
     let mut sets: Vec<(Vec<Call>, bool)> = calls.into_iter().map(|call| (vec![call], false)).collect();
     // What is done only after a failure, and what only a large snapshot needs.
-    sets.push((vec![call("write", increment, 2), call("ftruncate", increment, 1)], false));
-    sets.push((vec![call("write", increment, 2), call("openat", increment, 1)], false));
-    sets.push((vec![call("write", increment, 2), call("fsync", increment, 1)], false));
+    sets.push((vec![call("pwrite64", increment, 2), call("ftruncate", increment, 1)], false));
+    sets.push((vec![call("pwrite64", increment, 2), call("openat", increment, 1)], false));
+    sets.push((vec![call("pwrite64", increment, 2), call("fsync", increment, 1)], false));
     sets.push((vec![call("sync_file_range", "temp-rewriteaof-bg-RUN-1.aof", 1)], true));
     sets.push((vec![call("sync_file_range", "temp-bgsave-RUN-1.rdb", 1)], true));
     let mut faults = Vec::new();

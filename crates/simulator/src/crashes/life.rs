@@ -10,9 +10,9 @@ use engine::table::Table;
 use node::{Closing, Effect, LinkId, Node, Snapshot, Written};
 use testkit::{Reply, words};
 
-use super::World;
 use super::shadow::Shadow;
 use super::traffic::{Meaning, Request, number_in, other};
+use super::{PREPARED_SPACES, World};
 use crate::disk::{Fault, Speed, VirtualDisk};
 use crate::host::Bytes;
 use crate::log_files::MANIFEST;
@@ -295,6 +295,10 @@ impl Life {
                 world.ledger.forgive();
                 self.log_was_on = false;
                 self.ask(world, client, vec![other(&["CONFIG", "SET", "appendonly", on])])?;
+            }
+            8 if world.rng.below(2) == 0 => {
+                let space = PREPARED_SPACES[world.rng.below(4) as usize];
+                self.ask(world, client, vec![other(&["CONFIG", "SET", "aof-prepared-space", space])])?;
             }
             8 => {
                 let on = ["yes", "no"][world.rng.below(2) as usize];

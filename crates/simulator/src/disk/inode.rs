@@ -33,16 +33,21 @@ impl Inode {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
+        self.write(self.len, bytes);
+    }
+
+    /// Writes bytes that begin in the file or right behind it.
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
         if self.image.len() < end {
             self.image.resize(end, 0);
         }
-        self.image[self.len..end].copy_from_slice(bytes);
+        self.image[at..end].copy_from_slice(bytes);
         match self.dirty.last_mut() {
-            Some(last) if last.end == self.len => last.end = end,
-            _ => self.dirty.push(self.len..end),
+            Some(last) if last.end == at => last.end = end,
+            _ => self.dirty.push(at..end),
         }
-        self.set_len(end);
+        self.set_len(self.len.max(end));
     }
 
     /// Makes the file shorter.

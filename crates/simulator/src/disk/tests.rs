@@ -43,7 +43,7 @@ fn append(file: u32, bytes: &[u8]) -> Task {
 }
 
 fn sync(file: u32) -> Task {
-    Task::Sync { file: FileId(file) }
+    Task::Sync { file: FileId(file), ahead: 0 }
 }
 
 fn open(file: u32, path: &str, len: u64) -> Task {
@@ -113,6 +113,44 @@ fn what_was_not_synced_is_lost_torn_or_kept() {
         });
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
+}
+
+#[test]
+fn overwritten_sectors_are_old_or_new() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..300 {
+        let mut bench = Bench::with_log(seed, b"safe");
+        bench.run(Task::Sync { file: FileId(1), ahead: 3000 }).expect("a sync");
+        let length = bench.disk.read("log").expect("a file").len();
+        assert_eq!(length % 4096, 64);
+        bench.run(append(1, &[b'x'; 2000])).expect("an append");
+        bench.disk.crash(&mut Rng::seeded(seed));
+        let content = bench.disk.read("log").expect("a file");
+        assert_eq!(content.len(), length, "what was prepared is prepared");
+        let filler = |at: usize| base::prepared::filler_at(at as u64);
+        assert!((4..2004).all(|at| content[at] == b'x' || content[at] == filler(at)));
+        assert!((2004..length).all(|at| content[at] == filler(at)));
+        let sectors: Vec<bool> = [4, 512, 1024, 1536].map(|at| content[at] == b'x').into();
+        assert!((4..2004).all(|at| sectors[at / 512] == (content[at] == b'x')));
+        seen.insert(sectors);
+    }
+    assert_eq!(seen.len(), 16);
+
+    // It is cut off with the last sync, by closing, and by what fails.
+    for end in [Task::Sync { file: FileId(1), ahead: 0 }, Task::Close { file: FileId(1) }] {
+        let mut bench = Bench::with_log(1, b"safe");
+        bench.run(Task::Sync { file: FileId(1), ahead: 3000 }).expect("a sync");
+        assert!(bench.disk.read("log").expect("a file").len() > 3000);
+        bench.run(end).expect("an end");
+        assert_eq!(bench.disk.read("log"), Some(&b"safe"[..]));
+    }
+    let mut bench = Bench::with_log(1, b"safe");
+    bench.disk.set_room(100);
+    bench.run(Task::Sync { file: FileId(1), ahead: 3000 }).expect("a sync without space");
+    assert_eq!(bench.disk.read("log"), Some(&b"safe"[..]));
+    bench.disk.set_room(4096);
+    bench.run(Task::Sync { file: FileId(1), ahead: 3000 }).expect("a sync");
+    assert_eq!(bench.disk.read("log"), Some(&b"safe"[..]), "not tried again at once");
 }
 
 #[test]
