@@ -87,6 +87,8 @@ pub struct Log {
     /// Since when no line about failing writes was said.
     said: Option<Instant>,
     pub(crate) closing: bool,
+    /// Automatic rewrites were turned off while the server ran, as is done before a log is copied.
+    pub(crate) copied: bool,
     /// The log was on from the start, so that its word holds before its first base is there: replies wait for that.
     promises: bool,
     tasks: VecDeque<(TaskId, Job)>,
@@ -193,6 +195,7 @@ impl Log {
             sync_error: None,
             said: None,
             closing: false,
+            copied: false,
             promises: false,
             tasks: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -241,7 +244,8 @@ impl Log {
     /// Puts other settings into force; names, and where the files are, do not change.
     pub fn configure(&mut self, now: Now, settings: Settings) {
         self.tick(now);
-        let Settings { name, dir, root, .. } = self.settings.clone();
+        let Settings { name, dir, root, rewrite_percentage: before, .. } = self.settings.clone();
+        self.copied = settings.rewrite_percentage == 0 && (self.copied || before > 0);
         self.settings = Settings { name, dir, root, ..settings };
         self.drive();
     }
@@ -867,10 +871,9 @@ impl Log {
     /// Who copies a log that is written to turns automatic rewrites off before: such a copy is to have no holes, which are
     /// there when filler was read in one place and, later, what is behind it in the next.
     pub(crate) fn prepared_space(&self) -> u64 {
-        let settings = &self.settings;
-        let copied = settings.rewrite_percentage == 0;
-        match settings.fsync {
-            Fsync::Always if self.mode != Mode::Off && !self.closing && !copied => settings.prepared_space,
+        let wanted = self.mode != Mode::Off && !self.closing && !self.copied;
+        match self.settings.fsync {
+            Fsync::Always if wanted => self.settings.prepared_space,
             _ => 0,
         }
     }

@@ -865,6 +865,28 @@ fn empty_files_are_opened_before_another_is_begun() {
 }
 
 #[test]
+fn space_is_prepared_where_rewrites_were_never_on() {
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let off = Settings { rewrite_percentage: 0, ..settings(Fsync::Always) };
+    let mut world = World::new(off.clone(), empty(), {
+        let asked = Rc::clone(&asked);
+        move |_, task| {
+            if let Task::Sync { ahead, .. } = task {
+                asked.borrow_mut().push(*ahead);
+            }
+            None
+        }
+    });
+    world.pass(1_000_000);
+    for settings in [off.clone(), Settings { rewrite_min_size: 1, ..off }] {
+        world.log.configure(world.now(), settings);
+        world.write();
+        world.pass(100_000);
+        assert_eq!(asked.borrow_mut().pop(), Some(1 << 20));
+    }
+}
+
+#[test]
 fn space_is_prepared_only_while_each_write_is_synced() {
     let asked = Rc::new(RefCell::new(Vec::new()));
     let mut world = World::new(settings(Fsync::Always), empty(), {
@@ -905,6 +927,14 @@ fn space_is_prepared_only_while_each_write_is_synced() {
     world.log.rewrite(world.now()).unwrap();
     world.pass(2_000_000);
     assert_eq!(std::mem::take(&mut *asked.borrow_mut()), [0]);
+    assert_eq!(step(&mut world), [1 << 20]);
+    // Rewrites stay off for a copy, whatever else is set meanwhile.
+    for min_size in [1 << 20, 1 << 21] {
+        let off = Settings { rewrite_percentage: 0, rewrite_min_size: min_size, ..settings(Fsync::Always) };
+        world.log.configure(world.now(), off);
+        assert!(step(&mut world).iter().all(|ahead| *ahead == 0));
+    }
+    world.log.configure(world.now(), settings(Fsync::Always));
     assert_eq!(step(&mut world), [1 << 20]);
     world.log.shutdown(world.now());
     world.turn();
