@@ -507,6 +507,8 @@ fn fill(options: &Options, scratch: &Path, policy: Policy) -> Result<Outcome, St
     let mut connection = Connection::open(server.address(), Duration::from_secs(30))?;
     let manner = Manner { batch: 1, insist: true };
     let clients = Clients::start(server.address(), &[0; CLIENTS as usize], manner, &mut Random(options.seed));
+    // What was prepared before the disk was full is used up first; it is to be little.
+    connection.ask(&["CONFIG", "SET", "aof-prepared-space", "65536"])?;
     std::thread::sleep(Duration::from_millis(300));
     let filler = image.path().join("filler");
     // More than there is room for: it ends when nothing is left.
