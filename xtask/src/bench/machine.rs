@@ -16,11 +16,27 @@ pub(super) fn stay_on_client_cpu() -> io::Result<()> {
 
 /// Lets the calling thread yield to every other one on its processor.
 pub(super) fn yield_to_others() -> io::Result<()> {
+    let status =
+        Command::new("renice").args(["-n", "19", "-p", &thread_id()?]).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("renice failed")) }
+}
+
+/// Runs a thread before every other one on its processor that is not itself of the real-time class; threads that it
+/// starts later are as they would have been.
+pub(super) fn put_first(thread: &str) -> io::Result<()> {
+    let status = Command::new("chrt").args(["-R", "-f", "-p", "1", thread]).stdout(Stdio::null()).status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other("chrt failed: this needs the right to SCHED_FIFO"))
+    }
+}
+
+/// Returns the kernel's number of the calling thread.
+pub(super) fn thread_id() -> io::Result<String> {
     // The link reads "PID/task/TID".
     let thread = fs::read_link("/proc/thread-self")?;
-    let id = thread.file_name().unwrap_or_default();
-    let status = Command::new("renice").args(["-n", "19", "-p"]).arg(id).stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other("renice failed")) }
+    Ok(thread.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 
 /// Warns when other work on the machine will show in the figures.

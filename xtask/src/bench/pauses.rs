@@ -1,7 +1,13 @@
 //! Pauses: the longest time a client waits for PING while another makes the server do something big.
+//!
+//! A pause of a few milliseconds is also what a thread waits when anything else on the machine, or a host around it, has
+//! its processor: a kernel that preempts at ticks leaves it there for up to 4 ms, a host for as long as it likes, and the
+//! longest of a million waits is sure to be one of those. So the thread that sends PING and the thread that executes
+//! commands, of either server, are of the real-time class, and everything is done several times, each time on a fresh
+//! server: what the server itself makes PING wait for, it does every time, and the shortest of the longest waits has it.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +18,14 @@ use super::server::Server;
 use super::{Contest, machine};
 
 /// How long PING goes on after a key was unlinked: freeing its value goes on, too.
-const AFTERMATH: Duration = Duration::from_secs(1);
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// How many servers keys are inserted into, and how many a key is unlinked on.
+const INSERTED: usize = 3;
+const UNLINKED: usize = 5;
+
+/// The longest wait, in milliseconds, that is not told from that of a server with nothing else to do.
+const NOTHING: f64 = 0.5;
 
 /// What an element of a big value is added with.
 type Element = fn(&mut Loader, u64) -> io::Result<()>;
@@ -33,65 +46,99 @@ pub(super) fn section(contest: &Contest) -> Section {
         let pairs = contest.pairs(name, |command| inserting(command, keys));
         lines.push(Line::new(name, Goal::RatioAtMost(1.0), pairs));
     }
+    let name = "while nothing else is done, for 0.3 s";
+    if contest.selects("pauses", name) {
+        let pairs = contest.pairs(name, idling);
+        lines.push(Line::new(name, Goal::None, pairs));
+    }
     for (kind, element) in VALUES {
         let name = format!("while a {kind} of 1,000,000 is unlinked");
         if contest.selects("pauses", &name) {
             let elements = contest.scaled(1_000_000);
             let pairs = contest.pairs(&name, |command| unlinking(command, *element, elements));
-            lines.push(Line::new(&name, Goal::RatioAtMost(1.0), pairs));
+            lines.push(Line::new(&name, Goal::RatioAtMostAbove(1.0, NOTHING), pairs));
         }
     }
     Section {
         title: "Pauses",
         method: "The longest time that a client sending PING without a break waited for its answer, while another \
-            client inserted keys (100 a batch) or unlinked one key (and for a second after).",
+            client inserted keys (100 a batch) or unlinked one key (and for 0.3 s after); the shortest of 3 such times \
+            (keys inserted) or 5, each on a fresh server. The thread that sends PING and the one that executes \
+            commands, of either server, are of the real-time class. All this keeps the rest of the machine and its \
+            host out of the figures; what is under half a millisecond is not told from a server with nothing to do.",
         tables: vec![Table::new("longest wait, ms", lines)],
     }
 }
 
 fn inserting(command: &[String], keys: u64) -> io::Result<f64> {
-    let server = Server::start(command, &[])?;
-    longest_wait(server.address(), || {
-        let mut loader = Loader::connect(server.address(), 100)?;
-        (0..keys).try_for_each(|i| loader.request(&["SET", &format!("key:{i:012}"), "01234567"]))?;
-        loader.finish()
+    shortest(INSERTED, || {
+        let server = Server::start(command, &[])?;
+        longest_wait(&server, || {
+            let mut loader = Loader::connect(server.address(), 100)?;
+            (0..keys).try_for_each(|i| loader.request(&["SET", &format!("key:{i:012}"), "01234567"]))?;
+            loader.finish()
+        })
+    })
+}
+
+fn idling(command: &[String]) -> io::Result<f64> {
+    shortest(UNLINKED, || {
+        let server = Server::start(command, &[])?;
+        longest_wait(&server, || {
+            thread::sleep(AFTERMATH);
+            Ok(())
+        })
     })
 }
 
 fn unlinking(command: &[String], element: Element, elements: u64) -> io::Result<f64> {
-    let server = Server::start(command, &[])?;
-    let mut loader = Loader::connect(server.address(), 1000)?;
-    (0..elements).try_for_each(|i| element(&mut loader, i))?;
-    loader.finish()?;
-    longest_wait(server.address(), || {
-        server.ask(&["UNLINK", "big"])?;
-        thread::sleep(AFTERMATH);
-        Ok(())
+    shortest(UNLINKED, || {
+        let server = Server::start(command, &[])?;
+        let mut loader = Loader::connect(server.address(), 1000)?;
+        (0..elements).try_for_each(|i| element(&mut loader, i))?;
+        loader.finish()?;
+        longest_wait(&server, || {
+            server.ask(&["UNLINK", "big"])?;
+            thread::sleep(AFTERMATH);
+            Ok(())
+        })
     })
 }
 
+/// Measures several times and returns the smallest result.
+fn shortest(times: usize, measure: impl Fn() -> io::Result<f64>) -> io::Result<f64> {
+    let mut shortest = f64::INFINITY;
+    for _ in 0..times {
+        shortest = shortest.min(measure()?);
+    }
+    Ok(shortest)
+}
+
 /// Returns the longest wait for PING while `work` goes on, in milliseconds.
-fn longest_wait(address: SocketAddr, work: impl FnOnce() -> io::Result<()> + Send) -> io::Result<f64> {
-    let mut stream = TcpStream::connect(address)?;
+fn longest_wait(server: &Server, work: impl FnOnce() -> io::Result<()> + Send) -> io::Result<f64> {
+    let mut stream = TcpStream::connect(server.address())?;
     stream.set_nodelay(true)?;
     ping(&mut stream)?;
+    server.put_first()?;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Both clients have threads of their own: what these may do to their priority ends with them.
         let worker = scope.spawn(|| {
-            // Both clients share a processor: what PING waits for must be the server.
             let result = machine::yield_to_others().and_then(|()| work());
             done.store(true, Ordering::Release);
             result
         });
-        let mut longest = Duration::ZERO;
-        let pinged: io::Result<()> = (|| {
+        let pinger = scope.spawn(|| -> io::Result<Duration> {
+            machine::put_first(&machine::thread_id()?)?;
+            let mut longest = Duration::ZERO;
             while !done.load(Ordering::Acquire) {
                 longest = longest.max(ping(&mut stream)?);
             }
-            Ok(())
-        })();
+            Ok(longest)
+        });
         worker.join().map_err(|_| io::Error::other("the loading thread panicked"))??;
-        pinged.map(|()| longest.as_secs_f64() * 1000.0)
+        let longest = pinger.join().map_err(|_| io::Error::other("the pinging thread panicked"))??;
+        Ok(longest.as_secs_f64() * 1000.0)
     })
 }
 

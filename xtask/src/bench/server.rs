@@ -8,6 +8,8 @@ use std::time::Duration;
 use testkit::tcp::ask;
 use testkit::{Reply, ServerProcess};
 
+use super::machine;
+
 /// The processor that servers run on.
 const SERVER_CPU: &str = "0";
 
@@ -24,6 +26,12 @@ impl Server {
     /// Returns the address it listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.0.address()
+    }
+
+    /// Lets the thread that executes commands run before all else on its processor.
+    pub(super) fn put_first(&self) -> io::Result<()> {
+        // In both servers it is the thread that the process began with.
+        machine::put_first(&self.0.pid().to_string())
     }
 
     /// Returns the time from starting the process to its first answer.
