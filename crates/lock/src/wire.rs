@@ -4,6 +4,8 @@
 //! ask ──┐ encode into `out`, join `waiting`            ┌─► write, as much as has gathered
 //! ask ──┼────────────────────────────► State ── driver ┤
 //! ask ──┘ ◄──── reply, in the order of the requests ───┴── read, parse, hand over
+//! │
+//! └── whoever asks when so many have gathered writes them itself
 //! ```
 //!
 //! The connections of the `redis` crate would do; but a lock is two requests and nothing else, and most of what these
@@ -11,9 +13,14 @@
 //! the driver is away goes out in one write, and one timer watches over the oldest request: when that is not answered
 //! in time, the connection ends with all that is under way on it, because what arrives later could be taken for the
 //! answer to something else.
+//!
+//! Where many tasks share a thread, the driver's turn comes after those of all tasks that its last replies have woken.
+//! If nobody else wrote, the server would wait for all of them and they for the server, in turn; so that both work at
+//! the same time, requests go out a [batch](BATCH) at a time.
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -23,7 +30,6 @@ use futures_util::task::AtomicWaker;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::SockRef;
 use redis::{Client, Cmd, ConnectionAddr, RedisConnectionInfo, Value, cmd};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -34,6 +40,10 @@ use crate::parse::{parse, parse_grant};
 
 /// How much is read at a time.
 const CHUNK: usize = 1 << 14;
+
+/// After how many requests whoever asks sends them, and does not leave that to the driver: a quarter of all that are
+/// under way, so that a server has several such batches before it, but not fewer than this, which a write is worth.
+const BATCH: usize = 8;
 
 /// A buffer that has grown beyond this is given back once it is empty.
 const KEPT_CAPACITY: usize = 1 << 16;
@@ -55,13 +65,20 @@ impl Drop for Handle {
 
 #[derive(Debug)]
 struct Shared {
+    socket: Socket,
     state: Mutex<State>,
     driver: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// What is to be sent, and how many requests have joined it since the last were.
     out: Vec<u8>,
+    gathered: usize,
+    /// What was sent last: `written` bytes of it are, the rest goes before `out`. Whoever is sending has it.
+    writing: Vec<u8>,
+    written: usize,
+    is_writing: bool,
     waiting: VecDeque<Waiting>,
     /// Why nothing can be asked any more.
     ended: Option<String>,
@@ -125,8 +142,47 @@ impl Shared {
         let waiting = std::mem::take(&mut state.waiting);
         state.out = Vec::new();
         drop(state);
+        // The server is to know of it now, and not when the last who could ask is gone.
+        self.socket.shut_down();
         for waiting in waiting {
             waiting.answer.fail(Trouble::Unreachable(reason.clone()));
+        }
+    }
+
+    /// Sends what has gathered; returns whether that is all, for now or because somebody else is sending.
+    ///
+    /// Whoever is sending while more gathers sends that, too.
+    fn flush<'s>(&'s self, mut state: MutexGuard<'s, State>) -> io::Result<bool> {
+        if state.is_writing {
+            return Ok(true);
+        }
+        loop {
+            if state.written == state.writing.len() {
+                state.writing.clear();
+                state.written = 0;
+                if state.writing.capacity() > KEPT_CAPACITY {
+                    state.writing = Vec::new();
+                }
+                state.gathered = 0;
+                if state.out.is_empty() {
+                    return Ok(true);
+                }
+                let State { out, writing, .. } = &mut *state;
+                std::mem::swap(out, writing);
+            }
+            let (writing, written) = (std::mem::take(&mut state.writing), state.written);
+            state.is_writing = true;
+            drop(state);
+            let result = self.socket.try_write(&writing[written..]);
+            state = self.lock();
+            state.is_writing = false;
+            state.writing = writing;
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => state.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -136,23 +192,20 @@ impl Wire {
     pub(crate) async fn connect(client: &Client, response_timeout: Duration) -> Result<Wire, Trouble> {
         let failed = |error: io::Error| Trouble::Unreachable(error.to_string());
         let info = client.get_connection_info();
-        let stream: Box<dyn Stream> = match info.addr() {
+        let socket = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
                 let settings = info.tcp_settings();
                 stream.set_nodelay(settings.nodelay()).map_err(failed)?;
                 keep_alive(&stream, settings).map_err(failed)?;
-                Box::new(stream)
+                Socket::Tcp(stream)
             }
-            ConnectionAddr::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
+            ConnectionAddr::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(failed)?),
             _ => return Err(Trouble::Refused("an address of a kind that is not supported (TLS)".into())),
         };
-        let shared = Arc::new(Shared { state: Mutex::default(), driver: AtomicWaker::new() });
+        let shared = Arc::new(Shared { socket, state: Mutex::default(), driver: AtomicWaker::new() });
         let driver = Driver {
-            stream,
             shared: Arc::clone(&shared),
-            writing: Vec::new(),
-            written: 0,
             read: Vec::new(),
             filled: 0,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -200,7 +253,14 @@ impl Wire {
         let now = Instant::now();
         let deadline = now.checked_add(time).unwrap_or(now + FAR);
         state.waiting.push_back(Waiting { answer, deadline });
-        drop(state);
+        state.gathered += 1;
+        // The driver has to know of every deadline; it finds out by itself about what goes wrong here.
+        let is_first = state.waiting.len() == 1;
+        if state.gathered < BATCH.max(state.waiting.len() / 4) {
+            drop(state);
+        } else if matches!(shared.flush(state), Ok(true)) && !is_first {
+            return Ok(());
+        }
         shared.driver.wake();
         Ok(())
     }
@@ -237,16 +297,53 @@ where
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a connection is made of.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl Socket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_write(bytes),
+            Socket::Unix(stream) => stream.try_write(bytes),
+        }
+    }
 
-/// The task that owns the socket.
+    fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.try_read(room),
+            Socket::Unix(stream) => stream.try_read(room),
+        }
+    }
+
+    fn shut_down(&self) {
+        // It may be shut down already, by the other end.
+        let _ = match self {
+            Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
+            Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
+        };
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => stream.poll_write_ready(context),
+            Socket::Unix(stream) => stream.poll_write_ready(context),
+        }
+    }
+
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => stream.poll_read_ready(context),
+            Socket::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+}
+
+/// The task that reads, and writes what nobody else has written.
 struct Driver {
-    stream: Box<dyn Stream>,
     shared: Arc<Shared>,
-    writing: Vec<u8>,
-    written: usize,
     /// What was read and not yet handed over stands in front, `filled` bytes long; what follows is room.
     read: Vec<u8>,
     filled: usize,
@@ -294,28 +391,16 @@ impl Driver {
     }
 
     /// Writes what has gathered; pending also when there is nothing.
-    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.written == self.writing.len() {
-                self.writing.clear();
-                self.written = 0;
-                if self.writing.capacity() > KEPT_CAPACITY {
-                    self.writing = Vec::new();
-                }
-                let mut state = self.shared.lock();
-                if let Some(reason) = &state.ended {
-                    return Poll::Ready(Err(io::Error::other(reason.clone())));
-                }
-                if state.out.is_empty() {
-                    return Poll::Pending;
-                }
-                std::mem::swap(&mut state.out, &mut self.writing);
+            let state = self.shared.lock();
+            if let Some(reason) = &state.ended {
+                return Poll::Ready(Err(io::Error::other(reason.clone())));
             }
-            let rest = &self.writing[self.written..];
-            match ready!(Pin::new(&mut self.stream).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
+            if self.shared.flush(state)? {
+                return Poll::Pending;
             }
+            ready!(self.shared.socket.poll_write_ready(context))?;
         }
     }
 
@@ -324,9 +409,13 @@ impl Driver {
         if self.read.len() < self.filled + CHUNK {
             self.read.resize((self.filled + CHUNK).max(2 * self.filled), 0);
         }
-        let mut chunk = ReadBuf::new(&mut self.read[self.filled..]);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut chunk))?;
-        let count = chunk.filled().len();
+        let count = loop {
+            ready!(self.shared.socket.poll_read_ready(context))?;
+            match self.shared.socket.try_read(&mut self.read[self.filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => break result?,
+            }
+        };
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -378,5 +467,96 @@ impl Driver {
                 return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(60);
+
+    /// Accepts one connection and has a thread of its own do something with it.
+    fn peer<T: Send + 'static>(
+        serve: impl FnOnce(std::net::TcpStream) -> T + Send + 'static,
+    ) -> (SocketAddr, JoinHandle<T>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (address, thread::spawn(move || serve(listener.accept().unwrap().0)))
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    async fn connect(address: SocketAddr, time: Duration) -> Wire {
+        Wire::connect(&Client::open(format!("redis://{address}")).unwrap(), time).await.unwrap()
+    }
+
+    #[test]
+    fn a_batch_goes_out_before_the_driver_has_its_turn() {
+        let (address, served) = peer(|mut stream| {
+            let mut request = [0; BATCH * 14];
+            stream.read_exact(&mut request).unwrap();
+            request
+        });
+        block_on(async {
+            let wire = connect(address, TIME).await;
+            let pending: Vec<_> = (0..BATCH).map(|_| wire.send(&cmd("PING"), TIME).unwrap()).collect();
+            // This thread does not yield: nobody but whoever asked can have sent them.
+            let request = served.join().unwrap();
+            assert_eq!(&request[..], "*1\r\n$4\r\nPING\r\n".repeat(BATCH).as_bytes());
+            drop(pending);
+        });
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_take_is_sent_later_and_in_order() {
+        const REQUESTS: usize = 400;
+        let filling = "x".repeat(100_000);
+        let expected: Vec<u8> =
+            (0..REQUESTS).flat_map(|i| cmd("ECHO").arg(i).arg(&filling).get_packed_command()).collect();
+        let length = expected.len();
+        let (begin, begun) = std::sync::mpsc::channel();
+        let (address, served) = peer(move |mut stream| {
+            begun.recv().unwrap();
+            let mut requests = vec![0; length];
+            stream.read_exact(&mut requests).unwrap();
+            for i in 0..REQUESTS {
+                write!(stream, ":{i}\r\n").unwrap();
+            }
+            requests
+        });
+        block_on(async {
+            let wire = connect(address, TIME).await;
+            let pending: Vec<_> =
+                (0..REQUESTS).map(|i| wire.send(cmd("ECHO").arg(i).arg(&filling), TIME).unwrap()).collect();
+            tokio::task::yield_now().await;
+            begin.send(()).unwrap();
+            for (i, pending) in pending.into_iter().enumerate() {
+                assert_eq!(pending.reply().await.unwrap(), Value::Int(i as i64));
+            }
+        });
+        assert!(served.join().unwrap() == expected, "the requests arrived in another order, or not whole");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_in_time_sees_the_connection_end() {
+        let (address, served) = peer(|mut stream| {
+            let mut requests = Vec::new();
+            stream.read_to_end(&mut requests).map(|_| requests.len())
+        });
+        block_on(async {
+            let wire = connect(address, TIME).await;
+            let answer = wire.ask(&cmd("PING"), Duration::from_millis(20)).await;
+            assert!(matches!(answer, Err(Trouble::Unreachable(_))), "{answer:?}");
+            // `wire` is still here: it is not the last handle's end that closes the connection.
+            assert_eq!(served.join().unwrap().unwrap(), "*1\r\n$4\r\nPING\r\n".len());
+            assert!(wire.has_ended());
+        });
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,18 @@ use super::server::Server;
 
 const SCRIPT: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+
+/// Gets a lock and gives it back for so many seconds; prints how often in each.
+const REDIS_PY: &str = "
+import sys, time, redis
+lock = redis.Redis(port=int(sys.argv[1])).lock('lock:0', timeout=30)
+count, begun = 0, time.monotonic()
+while (passed := time.monotonic() - begun) < float(sys.argv[2]):
+    lock.acquire()
+    lock.release()
+    count += 1
+print(count / passed)
+";
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -58,6 +71,12 @@ pub(super) fn section(contest: &Contest) -> Section {
             let pairs = contest.pairs(name, |command| blocking_cycles(command, threads, time));
             speed.push(Line::new(name, Goal::None, pairs));
         }
+    }
+    let name = "acquire and release, blocking, 1 thread; theirs: the Lock of redis-py";
+    if contest.selects("lock", name) {
+        let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
+        let pairs = contest.pairs(name, |command| redis_py_cycles(command, time));
+        speed.push(Line::new(name, Goal::None, pairs));
     }
     let mut waiting = Vec::new();
     if contest.selects("lock", "hand-over") {
@@ -269,6 +288,21 @@ fn blocking_cycles(command: &[String], threads: usize, time: Duration) -> io::Re
         count += thread.join().map_err(|_| io::Error::other("a thread has panicked"))??;
     }
     Ok(count as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// Returns how many locks a second one thread gets and gives back: through our library, or through the Lock of redis-py.
+fn redis_py_cycles(command: &[String], time: Duration) -> io::Result<f64> {
+    let server = Server::start(command, &[])?;
+    if is_ours(&server)? {
+        drop(server);
+        return blocking_cycles(command, 1, time);
+    }
+    let arguments = [server.address().port().to_string(), time.as_secs_f64().to_string()];
+    let output = Command::new(".venv/bin/python").args(["-c", REDIS_PY]).args(arguments).output();
+    let output =
+        output.map_err(|error| failed(format!("no redis-py; scripts/install-test-tools has it: {error}")))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.trim().parse().map_err(|_| failed(String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Counts how often something is done until then.
