@@ -30,7 +30,8 @@ use futures_util::task::AtomicWaker;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::SockRef;
 use redis::{Client, Cmd, ConnectionAddr, RedisConnectionInfo, Value, cmd};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -65,7 +66,7 @@ impl Drop for Handle {
 
 #[derive(Debug)]
 struct Shared {
-    socket: Socket,
+    sender: Sender,
     state: Mutex<State>,
     driver: AtomicWaker,
 }
@@ -141,41 +142,42 @@ impl Shared {
         let reason = state.ended.get_or_insert(reason).clone();
         let waiting = std::mem::take(&mut state.waiting);
         state.out = Vec::new();
+        if !state.is_writing {
+            state.writing = Vec::new();
+            state.written = 0;
+        }
         drop(state);
         // The server is to know of it now, and not when the last who could ask is gone.
-        self.socket.shut_down();
+        self.sender.shut_down();
         for waiting in waiting {
             waiting.answer.fail(Trouble::Unreachable(reason.clone()));
         }
     }
 
-    /// Sends what has gathered; returns whether that is all, for now or because somebody else is sending.
+    /// Sends what has gathered; returns whether nothing is left that the driver has to send.
     ///
-    /// Whoever is sending while more gathers sends that, too.
+    /// What gathers meanwhile is left: else one thread might send for all others for ever.
     fn flush<'s>(&'s self, mut state: MutexGuard<'s, State>) -> io::Result<bool> {
         if state.is_writing {
+            // Whoever is sending will look at what has gathered since.
             return Ok(true);
         }
-        loop {
-            if state.written == state.writing.len() {
-                state.writing.clear();
-                state.written = 0;
-                if state.writing.capacity() > KEPT_CAPACITY {
-                    state.writing = Vec::new();
-                }
-                state.gathered = 0;
-                if state.out.is_empty() {
-                    return Ok(true);
-                }
-                let State { out, writing, .. } = &mut *state;
-                std::mem::swap(out, writing);
-            }
+        if state.writing.is_empty() {
+            let State { out, writing, .. } = &mut *state;
+            std::mem::swap(out, writing);
+            state.gathered = 0;
+        }
+        while state.written < state.writing.len() {
             let (writing, written) = (std::mem::take(&mut state.writing), state.written);
             state.is_writing = true;
             drop(state);
-            let result = self.socket.try_write(&writing[written..]);
+            let result = self.sender.try_write(&writing[written..]);
             state = self.lock();
             state.is_writing = false;
+            if state.ended.is_some() {
+                state.written = 0;
+                return Ok(true);
+            }
             state.writing = writing;
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -184,6 +186,12 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+        state.writing.clear();
+        state.written = 0;
+        if state.writing.capacity() > KEPT_CAPACITY {
+            state.writing = Vec::new();
+        }
+        Ok(state.out.is_empty())
     }
 }
 
@@ -192,19 +200,24 @@ impl Wire {
     pub(crate) async fn connect(client: &Client, response_timeout: Duration) -> Result<Wire, Trouble> {
         let failed = |error: io::Error| Trouble::Unreachable(error.to_string());
         let info = client.get_connection_info();
-        let socket = match info.addr() {
+        let (sender, receiver) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
                 let settings = info.tcp_settings();
                 stream.set_nodelay(settings.nodelay()).map_err(failed)?;
                 keep_alive(&stream, settings).map_err(failed)?;
-                Socket::Tcp(stream)
+                let (receiver, sender) = stream.into_split();
+                (Sender::Tcp(sender), Receiver::Tcp(receiver))
             }
-            ConnectionAddr::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(failed)?),
+            ConnectionAddr::Unix(path) => {
+                let (receiver, sender) = UnixStream::connect(path).await.map_err(failed)?.into_split();
+                (Sender::Unix(sender), Receiver::Unix(receiver))
+            }
             _ => return Err(Trouble::Refused("an address of a kind that is not supported (TLS)".into())),
         };
-        let shared = Arc::new(Shared { socket, state: Mutex::default(), driver: AtomicWaker::new() });
+        let shared = Arc::new(Shared { sender, state: Mutex::default(), driver: AtomicWaker::new() });
         let driver = Driver {
+            receiver,
             shared: Arc::clone(&shared),
             read: Vec::new(),
             filled: 0,
@@ -254,13 +267,13 @@ impl Wire {
         let deadline = now.checked_add(time).unwrap_or(now + FAR);
         state.waiting.push_back(Waiting { answer, deadline });
         state.gathered += 1;
-        // The driver has to know of every deadline; it finds out by itself about what goes wrong here.
-        let is_first = state.waiting.len() == 1;
-        if state.gathered < BATCH.max(state.waiting.len() / 4) {
+        if state.gathered >= BATCH.max(state.waiting.len() / 4) {
+            // What it leaves, the driver sends; what goes wrong, goes wrong for the driver too, who tells everybody.
+            let _ = shared.flush(state).is_ok();
+        } else {
             drop(state);
-        } else if matches!(shared.flush(state), Ok(true)) && !is_first {
-            return Ok(());
         }
+        // The driver has to know of every deadline, too.
         shared.driver.wake();
         Ok(())
     }
@@ -296,53 +309,57 @@ where
 /// A time that does not come.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What a connection is made of.
+/// The half of a connection that whoever asks may use.
 #[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+enum Sender {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
 }
 
-impl Socket {
+impl Sender {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.try_write(bytes),
-            Socket::Unix(stream) => stream.try_write(bytes),
+            Sender::Tcp(half) => half.try_write(bytes),
+            Sender::Unix(half) => half.try_write(bytes),
         }
     }
 
-    fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Socket::Tcp(stream) => stream.try_read(room),
-            Socket::Unix(stream) => stream.try_read(room),
+            Sender::Tcp(half) => half.as_ref().poll_write_ready(context),
+            Sender::Unix(half) => half.as_ref().poll_write_ready(context),
         }
     }
 
+    /// Ends the connection in both directions.
     fn shut_down(&self) {
-        // It may be shut down already, by the other end.
+        // The other end may have done so before.
         let _ = match self {
-            Socket::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
-            Socket::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Both),
+            Sender::Tcp(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
+            Sender::Unix(half) => SockRef::from(half.as_ref()).shutdown(Shutdown::Both),
         };
     }
+}
 
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(stream) => stream.poll_write_ready(context),
-            Socket::Unix(stream) => stream.poll_write_ready(context),
-        }
-    }
+/// The driver's half of a connection.
+#[derive(Debug)]
+enum Receiver {
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+}
 
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Receiver {
+    fn poll_read(&mut self, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Socket::Tcp(stream) => stream.poll_read_ready(context),
-            Socket::Unix(stream) => stream.poll_read_ready(context),
+            Receiver::Tcp(half) => Pin::new(half).poll_read(context, room),
+            Receiver::Unix(half) => Pin::new(half).poll_read(context, room),
         }
     }
 }
 
 /// The task that reads, and writes what nobody else has written.
 struct Driver {
+    receiver: Receiver,
     shared: Arc<Shared>,
     /// What was read and not yet handed over stands in front, `filled` bytes long; what follows is room.
     read: Vec<u8>,
@@ -400,7 +417,7 @@ impl Driver {
             if self.shared.flush(state)? {
                 return Poll::Pending;
             }
-            ready!(self.shared.socket.poll_write_ready(context))?;
+            ready!(self.shared.sender.poll_ready(context))?;
         }
     }
 
@@ -409,13 +426,9 @@ impl Driver {
         if self.read.len() < self.filled + CHUNK {
             self.read.resize((self.filled + CHUNK).max(2 * self.filled), 0);
         }
-        let count = loop {
-            ready!(self.shared.socket.poll_read_ready(context))?;
-            match self.shared.socket.try_read(&mut self.read[self.filled..]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => break result?,
-            }
-        };
+        let mut chunk = ReadBuf::new(&mut self.read[self.filled..]);
+        ready!(self.receiver.poll_read(context, &mut chunk))?;
+        let count = chunk.filled().len();
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -472,13 +485,13 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, BufWriter, Read, Write};
     use std::net::{SocketAddr, TcpListener};
     use std::thread::{self, JoinHandle};
 
     use super::*;
 
-    const TIME: Duration = Duration::from_secs(60);
+    const TIME: Duration = Duration::from_secs(30);
 
     /// Accepts one connection and has a thread of its own do something with it.
     fn peer<T: Send + 'static>(
@@ -486,7 +499,12 @@ mod tests {
     ) -> (SocketAddr, JoinHandle<T>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        (address, thread::spawn(move || serve(listener.accept().unwrap().0)))
+        let serve = move || {
+            let stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(TIME)).unwrap();
+            serve(stream)
+        };
+        (address, thread::spawn(serve))
     }
 
     fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -516,7 +534,7 @@ mod tests {
 
     #[test]
     fn what_a_full_socket_does_not_take_is_sent_later_and_in_order() {
-        const REQUESTS: usize = 400;
+        const REQUESTS: usize = 200;
         let filling = "x".repeat(100_000);
         let expected: Vec<u8> =
             (0..REQUESTS).flat_map(|i| cmd("ECHO").arg(i).arg(&filling).get_packed_command()).collect();
@@ -536,6 +554,8 @@ mod tests {
             let pending: Vec<_> =
                 (0..REQUESTS).map(|i| wire.send(cmd("ECHO").arg(i).arg(&filling), TIME).unwrap()).collect();
             tokio::task::yield_now().await;
+            let is_full = |state: &State| state.written < state.writing.len();
+            assert!(is_full(&wire.0.0.lock()), "the socket has taken everything");
             begin.send(()).unwrap();
             for (i, pending) in pending.into_iter().enumerate() {
                 assert_eq!(pending.reply().await.unwrap(), Value::Int(i as i64));
@@ -558,5 +578,67 @@ mod tests {
             assert_eq!(served.join().unwrap().unwrap(), "*1\r\n$4\r\nPING\r\n".len());
             assert!(wire.has_ended());
         });
+    }
+
+    #[test]
+    fn many_threads_get_each_its_own_replies() {
+        const THREADS: usize = 8;
+        const REQUESTS: usize = 2000;
+        let (address, served) = peer(|stream| {
+            // Every request is `*2 $4 ECHO $N argument`; the argument comes back.
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let mut out = BufWriter::new(stream);
+            for done in 1..=THREADS * REQUESTS {
+                let argument = lines.nth(4).unwrap();
+                write!(out, "${}\r\n{argument}\r\n", argument.len()).unwrap();
+                if done % 3 == 0 || done == THREADS * REQUESTS {
+                    out.flush().unwrap();
+                }
+                if done % 1000 == 0 {
+                    // Let the others run into a socket that is full.
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let wire = runtime.block_on(connect(address, TIME));
+        let ask = |thread: usize| {
+            let (wire, handle) = (wire.clone(), runtime.handle().clone());
+            thread::spawn(move || {
+                let argument = |i: usize| format!("{thread}:{i}:{}", "x".repeat(i % 3000));
+                for first in (0..REQUESTS).step_by(100) {
+                    let batch: Vec<_> = (first..first + 100)
+                        .map(|i| wire.send(cmd("ECHO").arg(argument(i)), TIME).unwrap())
+                        .collect();
+                    for (i, pending) in (first..).zip(batch) {
+                        let reply = handle.block_on(pending.reply()).unwrap();
+                        assert_eq!(reply, Value::BulkString(argument(i).into_bytes()));
+                    }
+                }
+            })
+        };
+        for thread in (0..THREADS).map(ask).collect::<Vec<_>>() {
+            thread.join().unwrap();
+        }
+        served.join().unwrap();
+    }
+
+    #[test]
+    fn the_last_handle_and_the_runtime_end_the_connection() {
+        for ends_runtime in [false, true] {
+            let (address, served) = peer(|mut stream| stream.read_to_end(&mut Vec::new()).unwrap());
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let wire = runtime.block_on(connect(address, TIME));
+            if ends_runtime {
+                drop(runtime);
+                assert_eq!(served.join().unwrap(), 0);
+                assert!(wire.send(&cmd("PING"), TIME).is_err());
+            } else {
+                drop(wire);
+                assert_eq!(served.join().unwrap(), 0);
+            }
+        }
     }
 }
