@@ -48,6 +48,7 @@ const KILLED: usize = 300;
 
 /// Measures all that is selected.
 pub(super) fn section(contest: &Contest) -> Section {
+    let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
     let mut speed = Vec::new();
     for (name, tasks, ending) in [
         ("acquire and release, 1 task", 1, Ending::Release),
@@ -57,26 +58,22 @@ pub(super) fn section(contest: &Contest) -> Section {
         ("acquire and drop the guard, 32 tasks", 32, Ending::Drop),
     ] {
         if contest.selects("lock", name) {
-            let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
             let pairs = contest.pairs(name, |command| cycles(command, tasks, time, ending));
-            let goal = if tasks == 1 { Goal::None } else { Goal::RatioAtLeast(1.5) };
-            speed.push(Line::new(name, goal, pairs));
+            speed.push(Line::new(name, Goal::RatioAtLeast(1.5), pairs));
         }
     }
     for (name, threads) in
         [("acquire and release, blocking, 1 thread", 1), ("acquire and release, blocking, 16 threads", 16)]
     {
         if contest.selects("lock", name) {
-            let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
             let pairs = contest.pairs(name, |command| blocking_cycles(command, threads, time));
             speed.push(Line::new(name, Goal::None, pairs));
         }
     }
     let name = "acquire and release, blocking, 1 thread; theirs: the Lock of redis-py";
     if contest.selects("lock", name) {
-        let time = Duration::from_secs_f64((3.0 * contest.scale.min(1.0)).max(0.3));
         let pairs = contest.pairs(name, |command| redis_py_cycles(command, time));
-        speed.push(Line::new(name, Goal::None, pairs));
+        speed.push(Line::new(name, Goal::RatioAtLeast(1.5), pairs));
     }
     let mut waiting = Vec::new();
     if contest.selects("lock", "hand-over") {
